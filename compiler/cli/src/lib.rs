@@ -1,0 +1,1 @@
+//! Compile a model from a build script.

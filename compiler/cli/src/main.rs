@@ -1,0 +1,2 @@
+//! The `tinyc` command.
+fn main() {}

@@ -1,0 +1,8 @@
+//! Tensor IR: SSA tensors with shape, dtype and origin; builder, shape inference, decompositions,
+//! constant folding, reference interpreter.
+
+mod ops;
+mod tensor;
+
+pub use ops::*;
+pub use tensor::*;

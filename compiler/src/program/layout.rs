@@ -1,0 +1,88 @@
+//! Layout: a bijection from the logical index of a tensor to a place in memory, with room to spare.
+//!
+//! A layout is a list of physical axes, outermost first. Each takes one digit of one logical index:
+//! `digit = (index[dim] + halo_low[dim]) / div % extent` (the outermost digit of a dim is not reduced
+//! by `%`). The physical place is the digits in mixed radix. `C/16,H,W,16` of a `[1,C,H,W]` tensor is
+//! `[(dim 1, div 16, C/16), (dim 2, div 1, H), (dim 3, div 1, W), (dim 1, div 1, 16)]`.
+
+/// One physical axis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LayoutAxis {
+    /// Logical dimension.
+    pub dim: usize,
+    /// Divisor of its index.
+    pub div: i64,
+    /// Number of digit values.
+    pub extent: i64,
+}
+
+/// Logical shape and physical order of a buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// Logical shape, without halo.
+    pub shape: Vec<i64>,
+    /// Room before and after each dimension that a kernel may read as zero: (low, high).
+    /// The producer writes the zeros. Empty means no halo anywhere.
+    pub halo: Vec<(i64, i64)>,
+    /// Physical axes, outermost first. Dims of extent 1 need none.
+    pub axes: Vec<LayoutAxis>,
+}
+
+impl Layout {
+    /// Row-major, no halo.
+    pub fn row_major(shape: &[i64]) -> Layout {
+        let axes = shape
+            .iter()
+            .enumerate()
+            .map(|(dim, &extent)| LayoutAxis {
+                dim,
+                div: 1,
+                extent,
+            })
+            .collect();
+        Layout {
+            shape: shape.to_vec(),
+            halo: Vec::new(),
+            axes,
+        }
+    }
+    /// True for row-major order without halo or padding: what callers see.
+    pub fn is_row_major(&self) -> bool {
+        let mut expected = self.shape.iter().enumerate().filter(|&(_, &e)| e != 1);
+        let mut axes = self.axes.iter().filter(|a| a.extent != 1);
+        self.halo.iter().all(|&h| h == (0, 0))
+            && expected.all(|(dim, &extent)| {
+                axes.next()
+                    == Some(&LayoutAxis {
+                        dim,
+                        div: 1,
+                        extent,
+                    })
+            })
+            && axes.next().is_none()
+    }
+    /// Elements in memory, padding and halo included.
+    pub fn elements(&self) -> i64 {
+        self.axes.iter().map(|a| a.extent).product()
+    }
+    /// Room before and after a dimension.
+    pub fn halo_of(&self, dim: usize) -> (i64, i64) {
+        self.halo.get(dim).copied().unwrap_or((0, 0))
+    }
+    /// Stride in elements of each physical axis.
+    pub fn strides(&self) -> Vec<i64> {
+        let mut strides = vec![1; self.axes.len()];
+        for i in (0..self.axes.len().saturating_sub(1)).rev() {
+            strides[i] = strides[i + 1] * self.axes[i + 1].extent;
+        }
+        strides
+    }
+    /// Physical place of a logical index (which may lie in the halo).
+    pub fn place(&self, index: &[i64]) -> i64 {
+        self.axes
+            .iter()
+            .zip(self.strides())
+            .map(|(a, s)| (index[a.dim] + self.halo_of(a.dim).0) / a.div % a.extent * s)
+            .sum()
+    }
+}

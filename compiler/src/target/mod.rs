@@ -1,0 +1,101 @@
+//! What the compiler asks of a target: facts (numbers from a `target.toml`) and a few functions.
+//!
+//! The compiler never names a target. `compiler/cli` lists the targets in one table and hands one
+//! down as `&dyn Target`.
+
+use crate::diag::Result;
+use crate::program::{Built, LinearKernel};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Numbers of one chip, read from `targets/NAME/*.toml`. Bytes, lanes and GB/s unless said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Name of the file without extension: `x86-64-v4`.
+    pub name: String,
+    /// Bytes of a vector register (64 for AVX-512). 4 when there is none.
+    pub vector_bytes: u32,
+    /// Vector registers that an inner loop may use.
+    pub vector_registers: u32,
+    /// The hardware multiplies a vector by a scalar from memory without a separate broadcast.
+    pub broadcast_operand: bool,
+    /// Fused multiply-add instructions exist.
+    pub fma: bool,
+    /// Independent multiply-adds needed in flight to hide latency (latency times units).
+    pub fma_in_flight: u32,
+    /// First-level data cache.
+    pub l1_bytes: u64,
+    /// Second-level cache.
+    pub l2_bytes: u64,
+    /// Last-level cache share of one core.
+    pub l3_bytes: u64,
+    /// Peak f32 GFLOP/s of one core.
+    pub peak_gflops: f64,
+    /// Memory read bandwidth of one core.
+    pub memory_gb_s: f64,
+    /// Threads worth using at most (cores); 0 asks the host.
+    pub cores: u32,
+    /// Alignment of every buffer in the arena.
+    pub alignment: u32,
+    /// Channels that one block of a channel-blocked activation holds; 1 for no blocking.
+    pub channel_block: u32,
+    /// Multiply-adds below which splitting a kernel over threads does not pay.
+    pub parallel_threshold: u64,
+}
+
+impl Facts {
+    /// Lanes of `bytes`-sized elements in one vector register, at least 1.
+    pub fn lanes(&self, bytes: usize) -> u16 {
+        (self.vector_bytes as usize / bytes).max(1) as u16
+    }
+    /// Seconds that moving `bytes` from memory takes.
+    pub fn move_seconds(&self, bytes: f64) -> f64 {
+        bytes / (self.memory_gb_s * 1e9)
+    }
+    /// Seconds that `flops` take at half of peak.
+    pub fn compute_seconds(&self, flops: f64) -> f64 {
+        flops / (self.peak_gflops * 0.5e9)
+    }
+}
+
+/// What to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Emit {
+    /// Static library, header, build-system files, Rust crate.
+    Lib,
+    /// One `.tinyexe`.
+    Exe,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EmittedFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A compiled model loaded into this process. `run` reuses the arena of earlier calls.
+pub trait Session: Send {
+    /// Runs once. One slice for each program input and output, row-major, exactly as large as
+    /// the program's `Io` says.
+    fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()>;
+}
+
+/// A target: one folder under `targets/`.
+pub trait Target: Send + Sync {
+    /// Its name on the command line.
+    fn name(&self) -> &str;
+    /// Numbers of the chip compiled for.
+    fn facts(&self) -> &Facts;
+    /// Source text of one kernel (for dumps, snapshots and kernel diffs).
+    fn render(&self, kernel: &LinearKernel) -> Result<String>;
+    /// Writes artifacts into `dir`.
+    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>>;
+    /// Compiles for this host and loads, to run with at most `threads` threads.
+    fn load(&self, built: &Built, threads: usize) -> Result<Box<dyn Session>>;
+    /// One line for reports: compiler, version, flags.
+    fn toolchain(&self) -> Result<String>;
+}

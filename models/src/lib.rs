@@ -1,0 +1,1 @@
+//! Models defined in Rust.

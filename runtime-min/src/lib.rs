@@ -1,0 +1,2 @@
+//! Bundle format and replay loop of tinyc artifacts.
+#![no_std]

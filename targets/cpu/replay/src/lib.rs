@@ -1,0 +1,2 @@
+//! CPU replay device of tinyc.
+#![no_std]
