@@ -1,1 +1,32 @@
-//! See docs/architecture.md.
+//! The driver: the one visible list of passes, from a graph to a built program.
+//!
+//! In: a [`Graph`], a [`Target`], [`Options`]. Out: [`Compiled`]: the program with its machine
+//! kernels and memory plan, and a [`Report`] of the time each stage took. The order of everything
+//! stands in `pipeline.rs`; what happens to single kernels in `kernels.rs`. Targets and `emit` take over
+//! from there.
+//!
+//! ```no_run
+//! use tinyc_compiler::driver::{compile, Options, Silent};
+//! # fn f(graph: tinyc_compiler::graph::Graph, target: &dyn tinyc_compiler::target::Target) -> tinyc_compiler::diag::Result<()> {
+//! let compiled = compile(graph, target, &Options::named("mnist"), &mut Silent)?;
+//! println!("{} kernels", compiled.built.linear.len());
+//! # Ok(())
+//! # }
+//! ```
+
+mod dump;
+mod fingerprint;
+mod kernels;
+mod options;
+mod pipeline;
+mod progress;
+pub mod replay;
+mod stages;
+
+pub use fingerprint::fingerprint;
+pub use options::{Options, identifier};
+pub use pipeline::{Compiled, Outcome, PASSES, compile, compile_until};
+pub use progress::{Progress, Report, Silent, StageTime};
+
+#[cfg(doc)]
+use crate::{graph::Graph, target::Target};

@@ -1,0 +1,248 @@
+//! From scheduled kernels to distinct optimised ones.
+//!
+//! In: a [`Program`] as scheduled. Out: the same program whose kernels are distinct and optimised,
+//! whose steps point at them and whose weight buffers have the layouts that the kernels chose. Equal
+//! kernels are found by [`fingerprint`], before optimisation (each is optimised once) and after.
+
+use super::fingerprint::fingerprint;
+use super::stages;
+use crate::diag::{Error, Result};
+use crate::program::{BufferId, BufferKind, Kernel, Layout, Program};
+use crate::target::Facts;
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+/// Makes equal kernels one. Origins of the merged ones are kept by their steps.
+pub(super) fn merge_equal(program: &mut Program) {
+    let prints: Vec<[u8; 32]> = program.kernels.par_iter().map(fingerprint).collect();
+    let mut first: FxHashMap<[u8; 32], usize> = FxHashMap::default();
+    let mut kept = Vec::new();
+    let mut map = Vec::with_capacity(prints.len());
+    for (kernel, print) in std::mem::take(&mut program.kernels).into_iter().zip(prints) {
+        let n = *first.entry(print).or_insert(kept.len());
+        if n == kept.len() {
+            kept.push(kernel);
+        }
+        map.push(n);
+    }
+    program.kernels = kept;
+    for step in &mut program.steps {
+        step.kernel = map[step.kernel];
+    }
+}
+
+/// Optimises every kernel, `advance` called after each, and gives weight buffers the chosen layouts.
+pub(super) fn optimise_all(
+    program: &mut Program,
+    facts: &Facts,
+    advance: &(dyn Fn() + Sync),
+) -> Result<()> {
+    let optimised: Vec<Kernel> = program
+        .kernels
+        .par_iter()
+        .map(|kernel| {
+            let (mut done, _opts) =
+                stages::optimise(kernel, facts).map_err(|e| name_kernel(e, kernel))?;
+            done.name.clone_from(&kernel.name);
+            advance();
+            Ok(done)
+        })
+        .collect::<Result<_>>()?;
+    for (before, after) in program.kernels.iter().zip(&optimised) {
+        check_params(before, after)?;
+    }
+    program.kernels = optimised;
+    assign_weight_layouts(program)
+}
+
+/// Says which kernel an error is about, when it says nothing better.
+pub(super) fn name_kernel(error: Error, kernel: &Kernel) -> Error {
+    match kernel.origins.first() {
+        Some(origin) => error.at(origin),
+        None => error,
+    }
+}
+
+/// An optimiser may change the layout of weight parameters and nothing else of the parameters.
+fn check_params(before: &Kernel, after: &Kernel) -> Result<()> {
+    let same = before.params.len() == after.params.len()
+        && before.params.iter().zip(&after.params).all(|(b, a)| {
+            b.dtype == a.dtype
+                && b.access == a.access
+                && b.weight == a.weight
+                && (b.layout == a.layout || b.weight && b.layout.shape == a.layout.shape)
+        });
+    if same {
+        Ok(())
+    } else {
+        Err(Error::bug(format!(
+            "optimising kernel '{}' changed a parameter that callers see",
+            after.name
+        )))
+    }
+}
+
+/// Gives each weight buffer the layout its kernel chose. A weight that two kernels want in
+/// different layouts is stored once for each layout.
+fn assign_weight_layouts(program: &mut Program) -> Result<()> {
+    let originals = program.buffers.len();
+    let mut stored: FxHashMap<(BufferId, Layout), BufferId> = FxHashMap::default();
+    let mut claimed = vec![false; originals];
+    let Program {
+        kernels,
+        buffers,
+        steps,
+        ..
+    } = program;
+    for step in steps {
+        for (arg, param) in step.args.iter_mut().zip(&kernels[step.kernel].params) {
+            let index = arg.0 as usize;
+            let is_weight = matches!(buffers[index].kind, BufferKind::Weight(_));
+            if param.weight && !is_weight {
+                return Err(Error::bug(format!(
+                    "kernel '{}' takes buffer '{}' for a weight",
+                    kernels[step.kernel].name, buffers[index].name
+                )));
+            }
+            if !is_weight {
+                continue;
+            }
+            let key = (*arg, param.layout.clone());
+            *arg = match stored.get(&key) {
+                Some(&id) => id,
+                None => {
+                    let id = if std::mem::replace(&mut claimed[index], true) {
+                        let copy = buffers[index].clone();
+                        buffers.push(copy);
+                        BufferId(buffers.len() as u32 - 1)
+                    } else {
+                        *arg
+                    };
+                    buffers[id.0 as usize].layout = param.layout.clone();
+                    stored.insert(key, id);
+                    id
+                }
+            };
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::program::{Access, Buffer, Bytes, LayoutAxis, Param, Step, Weight};
+    use crate::uop::{Axis, DType, Uops};
+
+    /// A kernel that reads a 4x6 weight in the given layout.
+    fn reader(name: &str, layout: Layout) -> Kernel {
+        let mut uops = Uops::new();
+        let (r, c) = (uops.index(4), uops.index(6));
+        let (r, c) = (uops.range(0, r, Axis::Loop), uops.range(1, c, Axis::Loop));
+        let (w, y) = (uops.param(0, DType::F32), uops.param(1, DType::F32));
+        let x = uops.load(w, &[r, c]);
+        let s = uops.store(y, x, &[r, c]);
+        let sink = uops.sink(&[s]);
+        let out = Layout::row_major(&layout.shape);
+        let param = |layout, access, weight| Param {
+            dtype: DType::F32,
+            layout,
+            access,
+            weight,
+        };
+        Kernel {
+            name: name.into(),
+            uops,
+            sink,
+            params: vec![
+                param(layout, Access::Read, true),
+                param(out, Access::Write, false),
+            ],
+            origins: Vec::new(),
+        }
+    }
+
+    fn program(layouts: Vec<Layout>) -> Program {
+        let weight = Weight {
+            name: "w".into(),
+            dtype: DType::F32,
+            shape: vec![4, 6],
+            bytes: Bytes::new(vec![0u8; 96]),
+        };
+        let buffer = |kind| Buffer {
+            name: "b".into(),
+            dtype: DType::F32,
+            layout: Layout::row_major(&[4, 6]),
+            kind,
+        };
+        Program {
+            name: "p".into(),
+            steps: (0..layouts.len())
+                .map(|kernel| Step {
+                    kernel,
+                    args: vec![BufferId(0), BufferId(1)],
+                    origins: Vec::new(),
+                })
+                .collect(),
+            kernels: layouts
+                .into_iter()
+                .enumerate()
+                .map(|(i, l)| reader(&format!("k{i}"), l))
+                .collect(),
+            buffers: vec![
+                buffer(BufferKind::Weight(weight)),
+                buffer(BufferKind::Internal),
+            ],
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    fn packed() -> Layout {
+        let mut l = Layout::row_major(&[4, 6]);
+        l.axes = vec![
+            LayoutAxis {
+                dim: 1,
+                div: 1,
+                extent: 6,
+            },
+            LayoutAxis {
+                dim: 0,
+                div: 1,
+                extent: 4,
+            },
+        ];
+        l
+    }
+
+    #[test]
+    fn equal_kernels_merge() {
+        let row = Layout::row_major(&[4, 6]);
+        let mut p = program(vec![row.clone(), packed(), row]);
+        merge_equal(&mut p);
+        assert_eq!(p.kernels.len(), 2);
+        let steps: Vec<_> = p.steps.iter().map(|s| s.kernel).collect();
+        assert_eq!(steps, [0, 1, 0]);
+    }
+
+    #[test]
+    fn one_layout_changes_the_buffer_in_place() {
+        let mut p = program(vec![packed(), packed()]);
+        assign_weight_layouts(&mut p).unwrap();
+        assert_eq!(p.buffers.len(), 2);
+        assert_eq!(p.buffers[0].layout, packed());
+    }
+
+    #[test]
+    fn two_layouts_store_the_weight_twice() {
+        let row = Layout::row_major(&[4, 6]);
+        let mut p = program(vec![packed(), row.clone(), packed()]);
+        assign_weight_layouts(&mut p).unwrap();
+        assert_eq!(p.buffers.len(), 3);
+        assert_eq!(p.buffers[0].layout, packed());
+        assert_eq!(p.buffers[2].layout, row);
+        let args: Vec<_> = p.steps.iter().map(|s| s.args[0].0).collect();
+        assert_eq!(args, [0, 2, 0]);
+    }
+}

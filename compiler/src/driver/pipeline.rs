@@ -1,0 +1,245 @@
+//! The list of passes.
+//!
+//! Graph passes, then the schedule, then every distinct kernel (in parallel), then the memory plan.
+//! After each pass there is a fence: the result is verified in debug builds, dumped when
+//! wanted, its time noted, and the compilation stops there when asked to.
+
+use super::dump::{Dump, graph_text, program_text};
+use super::kernels::{merge_equal, name_kernel, optimise_all};
+use super::options::Options;
+use super::progress::{Progress, Report};
+use super::stages;
+use crate::diag::{Error, Result};
+use crate::graph::Graph;
+use crate::program::{Built, LinearKernel, Plan, Program};
+use crate::target::Target;
+use rayon::prelude::*;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// A pass from graph to graph.
+type GraphPass = fn(&Graph) -> Result<Graph>;
+
+/// Graph passes in order.
+const GRAPH_PASSES: &[(&str, GraphPass)] = &[
+    ("fold", stages::fold),
+    ("simplify", stages::simplify),
+    ("decompose", stages::decompose),
+    ("simplify-primitives", stages::simplify),
+];
+
+/// Every pass in order, as `--stop-after`, `--time-passes` and the dumps name them.
+pub const PASSES: &[&str] = &[
+    "import",
+    "fold",
+    "simplify",
+    "decompose",
+    "simplify-primitives",
+    "schedule",
+    "opt",
+    "codegen",
+    "plan",
+];
+
+/// A finished compilation.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// For targets and `emit`.
+    pub built: Built,
+    /// For people.
+    pub report: Report,
+}
+
+/// How a compilation that may be stopped ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All passes ran.
+    Finished(Box<Compiled>),
+    /// `Options::stop_after` was reached.
+    Stopped(Report),
+}
+
+/// Compiles a graph. `Options::stop_after` must not be set: see [`compile_until`].
+pub fn compile(
+    graph: Graph,
+    target: &dyn Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<Compiled> {
+    match compile_until(graph, target, options, progress)? {
+        Outcome::Finished(compiled) => Ok(*compiled),
+        Outcome::Stopped(_) => Err(Error::usage(
+            "the compilation was told to stop before its last pass",
+        )),
+    }
+}
+
+/// Compiles a graph, or stops after the pass that `options` names.
+pub fn compile_until(
+    graph: Graph,
+    target: &dyn Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    if let Some(pass) = &options.stop_after
+        && !PASSES.contains(&pass.as_str())
+    {
+        return Err(Error::usage(format!("there is no pass '{pass}'"))
+            .help(format!("passes: {}", PASSES.join(", "))));
+    }
+    let mut pipeline = Pipeline {
+        target,
+        options,
+        progress,
+        report: Report::default(),
+        dump: Dump::new(options.dump_dir.as_deref())?,
+        start: Instant::now(),
+    };
+    match pipeline.run(graph) {
+        Ok(built) => Ok(Outcome::Finished(Box::new(Compiled {
+            built,
+            report: pipeline.report,
+        }))),
+        Err(Halt::Stopped) => Ok(Outcome::Stopped(pipeline.report)),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+/// Why a pipeline does not go on.
+enum Halt {
+    Stopped,
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+struct Pipeline<'a> {
+    target: &'a dyn Target,
+    options: &'a Options,
+    progress: &'a mut dyn Progress,
+    report: Report,
+    dump: Dump,
+    start: Instant,
+}
+
+impl Pipeline<'_> {
+    fn run(&mut self, graph: Graph) -> Result<Built, Halt> {
+        self.begin("import", 0);
+        let mut graph = graph;
+        self.graph_fence("import", &graph)?;
+        for &(name, pass) in GRAPH_PASSES {
+            self.begin(name, 0);
+            graph = pass(&graph)?;
+            self.graph_fence(name, &graph)?;
+        }
+        let facts = self.target.facts().clone();
+
+        self.begin("schedule", 0);
+        let mut program = stages::schedule(&graph, &facts, &self.options.name)?;
+        drop(graph);
+        merge_equal(&mut program);
+        self.program_fence("schedule", &program, None)?;
+
+        self.begin("opt", program.kernels.len());
+        let progress = Mutex::new(&mut *self.progress);
+        optimise_all(&mut program, &facts, &|| advance(&progress))?;
+        merge_equal(&mut program);
+        self.program_fence("opt", &program, None)?;
+
+        self.begin("codegen", program.kernels.len());
+        let progress = Mutex::new(&mut *self.progress);
+        let linear = program
+            .kernels
+            .par_iter()
+            .map(|kernel| {
+                let linear = stages::lower(kernel, &facts).map_err(|e| name_kernel(e, kernel))?;
+                advance(&progress);
+                Ok(linear)
+            })
+            .collect::<Result<Vec<LinearKernel>>>()?;
+        self.linear_fence("codegen", &linear)?;
+
+        self.begin("plan", 0);
+        let plan = stages::plan(&program, &facts)?;
+        self.program_fence("plan", &program, Some(&plan))?;
+
+        Ok(Built {
+            program,
+            linear,
+            plan,
+            meta: self.options.meta.clone(),
+        })
+    }
+
+    fn begin(&mut self, pass: &'static str, items: usize) {
+        self.progress.begin(pass, items);
+        self.dump.next();
+        self.start = Instant::now();
+    }
+
+    fn graph_fence(&mut self, pass: &'static str, graph: &Graph) -> Result<(), Halt> {
+        self.report.note(pass, self.start);
+        // The imported graph is checked always: a file may be wrong. Later ones only in debug builds.
+        if cfg!(debug_assertions) || pass == "import" {
+            stages::verify_graph(graph)?;
+        }
+        if self.dump.wanted() {
+            self.dump.write(pass, "", "graph", graph_text(graph))?;
+        }
+        self.stop(pass)
+    }
+
+    fn program_fence(
+        &mut self,
+        pass: &'static str,
+        program: &Program,
+        plan: Option<&Plan>,
+    ) -> Result<(), Halt> {
+        self.report.note(pass, self.start);
+        if cfg!(debug_assertions) {
+            for kernel in &program.kernels {
+                stages::verify_kernel(kernel)?;
+            }
+        }
+        if self.dump.wanted() {
+            self.dump
+                .write(pass, "", "program", program_text(program, plan))?;
+            for kernel in &program.kernels {
+                self.dump
+                    .write(pass, &kernel.name, "uop", stages::kernel_text(kernel))?;
+            }
+        }
+        self.stop(pass)
+    }
+
+    fn linear_fence(&mut self, pass: &'static str, linear: &[LinearKernel]) -> Result<(), Halt> {
+        self.report.note(pass, self.start);
+        if self.dump.wanted() {
+            for kernel in linear {
+                self.dump
+                    .write(pass, &kernel.name, "linear", stages::linear_text(kernel))?;
+                self.dump
+                    .write(pass, &kernel.name, "src", self.target.render(kernel)?)?;
+            }
+        }
+        self.stop(pass)
+    }
+
+    fn stop(&self, pass: &str) -> Result<(), Halt> {
+        if self.options.stop_after.as_deref() == Some(pass) {
+            return Err(Halt::Stopped);
+        }
+        Ok(())
+    }
+}
+
+/// Tells the progress from any thread. A poisoned lock only loses the display.
+fn advance<'a>(progress: &Mutex<&mut (dyn Progress + 'a)>) {
+    if let Ok(mut progress) = progress.lock() {
+        progress.advance();
+    }
+}
