@@ -1,1 +1,136 @@
-//! CPU target of tinyc.
+//! CPU target of tinyc: C through the host's compiler, static libraries, `.tinyexe` files.
+//!
+//! In: [`Built`](tinyc_compiler::program::Built). Out: files, or a model loaded into this process.
+//! See `targets/cpu/README.md` for what is odd about CPUs.
+
+mod cache;
+mod level;
+mod loader;
+mod sources;
+mod toolchain;
+
+pub use level::Level;
+pub use sources::Renderer;
+
+use cache::Cache;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::emit::pack_all;
+use tinyc_compiler::program::{Built, LinearKernel};
+use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
+use toolchain::{Object, Source, Toolchain};
+
+/// What the command line chooses.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `native`, `x86-64-v3`, ... Empty means `native`.
+    pub cpu: String,
+    /// C compiler; found when `None`.
+    pub cc: Option<PathBuf>,
+    /// Directory of compiled objects that later compilations take up; `None` keeps nothing.
+    pub cache: Option<PathBuf>,
+}
+
+/// The CPU target.
+pub struct CpuTarget {
+    level: Level,
+    facts: Facts,
+    options: Options,
+    renderer: Renderer,
+    toolchain: OnceLock<Result<Toolchain>>,
+}
+
+impl CpuTarget {
+    /// The target for these options. Does not look for a compiler yet.
+    pub fn new(options: Options) -> Result<CpuTarget> {
+        let name = if options.cpu.is_empty() {
+            "native"
+        } else {
+            &options.cpu
+        };
+        let level = Level::parse(name)?;
+        Ok(CpuTarget {
+            level,
+            facts: level.facts()?,
+            options,
+            renderer: render_c,
+            toolchain: OnceLock::new(),
+        })
+    }
+
+    /// The same target with another printer of kernels (tests use hand-written C).
+    pub fn with_renderer(mut self, renderer: Renderer) -> CpuTarget {
+        self.renderer = renderer;
+        self
+    }
+
+    /// Level compiled for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    fn compiler(&self) -> Result<&Toolchain> {
+        let found = self.toolchain.get_or_init(|| {
+            let cache = Cache::new(self.options.cache.clone());
+            Toolchain::find(self.level, self.options.cc.as_deref(), cache)
+        });
+        found.as_ref().map_err(Clone::clone)
+    }
+
+    fn compile(&self, sources: &[Source]) -> Result<Vec<Object>> {
+        let compiler = self.compiler()?;
+        sources.par_iter().map(|s| compiler.compile(s)).collect()
+    }
+}
+
+/// Prints a kernel with the compiler's C printer.
+fn render_c(kernel: &LinearKernel) -> Result<String> {
+    Err(Error::bug(format!("no printer for kernel {}", kernel.name)))
+}
+
+impl Target for CpuTarget {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn render(&self, kernel: &LinearKernel) -> Result<String> {
+        (self.renderer)(kernel)
+    }
+
+    fn emit(&self, _built: &Built, what: Emit, _dir: &Path) -> Result<Vec<EmittedFile>> {
+        Err(Error::unsupported(format!(
+            "--emit {what:?} is not written yet"
+        )))
+    }
+
+    fn load(&self, built: &Built, threads: usize) -> Result<Box<dyn Session>> {
+        if !self.level.runs_here() {
+            return Err(Error::usage(format!(
+                "this host does not execute {} code",
+                self.level.name()
+            ))
+            .help("leave out --cpu to compile for this host"));
+        }
+        let mut sources = sources::kernels(built, self.renderer)?;
+        let mut replay = sources::replay(built)?;
+        replay.text.push_str(include_str!("../c/loader.c"));
+        sources.extend([replay, sources::pool(built)]);
+        let mut weights = loader::Aligned::zeroed(built.plan.weight_bytes as usize);
+        let (objects, packed) = rayon::join(
+            || self.compile(&sources),
+            || pack_all(built, weights.as_mut()),
+        );
+        packed?;
+        loader::load(built, self.compiler()?, &objects?, weights, threads)
+    }
+
+    fn toolchain(&self) -> Result<String> {
+        Ok(self.compiler()?.describe())
+    }
+}

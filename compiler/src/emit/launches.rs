@@ -1,0 +1,125 @@
+//! Flattens the steps and the memory plan into the tables that a replay loop walks.
+//!
+//! In: [`Built`]. Out: [`Launches`]: for each step a kernel and a run of buffer numbers, for each
+//! buffer a base and an offset. Everything is checked here, once, so that replay needs no test:
+//! kernel numbers, argument counts, offsets inside the arena, the weights and the caller's tensors.
+//!
+//! Example: a step `k0(input 0, arena+64)` becomes `Launch { kernel: 0, first: 0, count: 2, .. }` with
+//! `args = [0, 1]` and `places = [(2, 0), (0, 64)]`: bases are arena, weights, inputs, outputs.
+
+use crate::diag::{Error, Result};
+use crate::program::{Built, Place};
+
+/// One launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launch {
+    /// Index into the program's kernels.
+    pub kernel: u32,
+    /// First of its arguments in [`Launches::args`].
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// More than one worker has something to do.
+    pub parallel: bool,
+    /// All workers must have finished before the next launch starts.
+    pub barrier: bool,
+}
+
+/// Flat tables of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Launches {
+    /// Launches in order.
+    pub steps: Vec<Launch>,
+    /// Buffer numbers, by launch.
+    pub args: Vec<u32>,
+    /// For each buffer: base and byte offset. Base 0 is the arena, 1 the weights, then each input,
+    /// then each output.
+    pub places: Vec<(u32, u64)>,
+    /// Largest `count`.
+    pub max_args: usize,
+    /// Number of bases.
+    pub bases: usize,
+}
+
+/// Flattens a program.
+pub fn launches(built: &Built) -> Result<Launches> {
+    let program = &built.program;
+    let plan = &built.plan;
+    if program.kernels.len() != built.linear.len() || program.buffers.len() != plan.places.len() {
+        return Err(Error::bug("kernels or buffers without code or place"));
+    }
+    let inputs = program.inputs.len() as u32;
+    let mut flat = Launches {
+        bases: 2 + program.inputs.len() + program.outputs.len(),
+        ..Launches::default()
+    };
+    for (buffer, place) in program.buffers.iter().zip(&plan.places) {
+        let missing = || Error::bug(format!("buffer '{}' is at no such place", buffer.name));
+        let (base, offset, room) = match *place {
+            Place::Arena(at) => (0, at, plan.arena_bytes),
+            Place::Weights(at) => (1, at, plan.weight_bytes),
+            Place::Input(n) => {
+                let io = program.inputs.get(n as usize).ok_or_else(missing)?;
+                (2 + n, 0, io.bytes() as u64)
+            }
+            Place::Output(n) => {
+                let io = program.outputs.get(n as usize).ok_or_else(missing)?;
+                (2 + inputs + n, 0, io.bytes() as u64)
+            }
+        };
+        if offset
+            .checked_add(buffer.bytes())
+            .is_none_or(|end| end > room)
+        {
+            return Err(Error::bug(format!(
+                "buffer '{}' of {} bytes at {place:?} does not fit into {room} bytes",
+                buffer.name,
+                buffer.bytes()
+            )));
+        }
+        flat.places.push((base, offset));
+    }
+    for step in &program.steps {
+        let kernel = built
+            .linear
+            .get(step.kernel)
+            .ok_or_else(|| Error::bug("a step names no kernel"))?;
+        if kernel.params.len() != step.args.len() {
+            return Err(Error::bug(format!(
+                "kernel {} takes {} buffers, a step gives {}",
+                kernel.name,
+                kernel.params.len(),
+                step.args.len()
+            )));
+        }
+        for (param, arg) in kernel.params.iter().zip(&step.args) {
+            let buffer = program
+                .buffers
+                .get(arg.0 as usize)
+                .ok_or_else(|| Error::bug("a step names no buffer"))?;
+            let needed = param.elements as u64 * param.dtype.size() as u64;
+            if needed > buffer.bytes() {
+                return Err(Error::bug(format!(
+                    "kernel {} touches {needed} bytes of buffer '{}', which has {}",
+                    kernel.name,
+                    buffer.name,
+                    buffer.bytes()
+                )));
+            }
+        }
+        flat.steps.push(Launch {
+            kernel: step.kernel as u32,
+            first: flat.args.len() as u32,
+            count: step.args.len() as u32,
+            parallel: kernel.parallel > 1,
+            barrier: false,
+        });
+        flat.max_args = flat.max_args.max(step.args.len());
+        flat.args.extend(step.args.iter().map(|b| b.0));
+    }
+    // Two launches in a row that only worker 0 runs need no barrier between them.
+    for i in 1..flat.steps.len() {
+        flat.steps[i - 1].barrier = flat.steps[i - 1].parallel || flat.steps[i].parallel;
+    }
+    Ok(flat)
+}

@@ -1,0 +1,85 @@
+//! Content-addressed cache of compiled objects: a directory of files named by the hash of what they
+//! were made from (source text, flags, compiler version).
+//!
+//! In: a key and a function that compiles. Out: the object's bytes. Safe with many processes at once:
+//! an entry is written to a temporary file and renamed, and its last 32 bytes are the SHA-256 of the
+//! rest, so a torn or damaged entry counts as absent. Deleting the directory at any time is fine.
+
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// SHA-256 in lower-case hex.
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A cache directory; without one nothing is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    dir: Option<PathBuf>,
+}
+
+impl Cache {
+    /// A cache in `dir`, made on first use.
+    pub fn new(dir: Option<PathBuf>) -> Cache {
+        Cache { dir }
+    }
+
+    /// The object for `key` (any parts; their order and lengths count).
+    pub fn get(&self, key: &[&[u8]]) -> Option<Vec<u8>> {
+        let mut bytes = std::fs::read(self.path(key)?).ok()?;
+        let body = bytes.len().checked_sub(32)?;
+        let sound = Sha256::digest(&bytes[..body]).as_slice() == &bytes[body..];
+        bytes.truncate(body);
+        sound.then_some(bytes)
+    }
+
+    /// Keeps an object. Failing to write is not an error: the cache only saves time.
+    pub fn put(&self, key: &[&[u8]], object: &[u8]) {
+        if let Some(path) = self.path(key) {
+            let _ = write_atomically(&path, object);
+        }
+    }
+
+    fn path(&self, key: &[&[u8]]) -> Option<PathBuf> {
+        let mut hash = Sha256::new();
+        for part in key {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let name = hex(&hash.finalize());
+        Some(self.dir.as_ref()?.join(&name[..2]).join(&name[2..]))
+    }
+}
+
+fn write_atomically(path: &Path, object: &[u8]) -> std::io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)?;
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    file.write_all(object)?;
+    file.write_all(&Sha256::digest(object))?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keeps_and_refuses_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_path_buf()));
+        assert_eq!(cache.get(&[b"a", b"b"]), None);
+        cache.put(&[b"a", b"b"], b"object");
+        assert_eq!(cache.get(&[b"a", b"b"]).unwrap(), b"object");
+        assert_eq!(cache.get(&[b"ab", b""]), None);
+        let path = cache.path(&[b"a", b"b"]).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(cache.get(&[b"a", b"b"]), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! C sources of a model: kernels grouped into translation units, the launch tables, the pool.
+//!
+//! In: [`Built`] and the renderer. Out: [`Source`]s. How kernels are grouped depends on their text
+//! alone, never on this machine's cores: the same model gives the same objects everywhere.
+
+use crate::toolchain::Source;
+use rayon::prelude::*;
+use std::fmt::Write;
+use tinyc_compiler::diag::Result;
+use tinyc_compiler::emit::{Launches, launches};
+use tinyc_compiler::program::{Built, LinearKernel};
+
+/// Prints one kernel as C.
+pub type Renderer = fn(&LinearKernel) -> Result<String>;
+
+/// Source text that one translation unit should hold at least: below it the compiler's start-up
+/// costs more than the kernels.
+const UNIT_BYTES: usize = 48 << 10;
+
+/// Symbol of a kernel: the model's name in front keeps two models in one program apart.
+pub fn symbol(built: &Built, kernel: &LinearKernel) -> String {
+    format!("{}_{}", built.program.name, kernel.name)
+}
+
+/// Renders all kernels and groups them.
+pub fn kernels(built: &Built, render: Renderer) -> Result<Vec<Source>> {
+    let texts = built
+        .linear
+        .par_iter()
+        .map(|kernel| {
+            let mut renamed = kernel.clone();
+            renamed.name = symbol(built, kernel);
+            render(&renamed)
+        })
+        .collect::<Result<Vec<String>>>()?;
+    let total: usize = texts.iter().map(String::len).sum();
+    let count = total.div_ceil(UNIT_BYTES).clamp(1, texts.len().max(1));
+    // Longest first into the emptiest unit; then the model's order within each.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(texts[i].len()), i));
+    let mut units = vec![(0usize, Vec::new()); count];
+    for i in order {
+        if let Some(unit) = units.iter_mut().min_by_key(|u| u.0) {
+            unit.0 += texts[i].len();
+            unit.1.push(i);
+        }
+    }
+    Ok(units
+        .into_iter()
+        .enumerate()
+        .map(|(n, (_, mut members))| {
+            members.sort_unstable();
+            let mut text = String::from("#include <stdint.h>\n#include <stddef.h>\n");
+            for i in members {
+                text.push_str(&texts[i]);
+                text.push('\n');
+            }
+            Source {
+                name: format!("{}_kernels_{n}.c", built.program.name),
+                text,
+                level: true,
+            }
+        })
+        .collect())
+}
+
+/// The launch tables and the loop that walks them.
+pub fn replay(built: &Built) -> Result<Source> {
+    let flat = launches(built)?;
+    let mut text = prelude(built);
+    let _ = tables(built, &flat, &mut text);
+    text.push_str(include_str!("../c/team.h"));
+    text.push_str(include_str!("../c/replay.c"));
+    text.push_str(include_str!("../c/launch.c"));
+    Ok(Source {
+        name: format!("{}_replay.c", built.program.name),
+        text,
+        level: false,
+    })
+}
+
+/// The thread pool.
+pub fn pool(built: &Built) -> Source {
+    let mut text = String::from("#define _GNU_SOURCE\n");
+    text.push_str(&prelude(built));
+    text.push_str(include_str!("../c/team.h"));
+    text.push_str(include_str!("../c/pool.c"));
+    Source {
+        name: format!("{}_pool.c", built.program.name),
+        text,
+        level: false,
+    }
+}
+
+/// What every source of ours starts with.
+pub fn prelude(built: &Built) -> String {
+    format!(
+        "#include <stddef.h>\n#include <stdint.h>\n\
+         #define TINYC(x) {}_##x\n\
+         #define TINYC_API __attribute__((visibility(\"default\")))\n",
+        built.program.name
+    )
+}
+
+fn tables(built: &Built, flat: &Launches, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "#define TINYC_STEPS {}u", flat.steps.len())?;
+    writeln!(out, "#define TINYC_MAX_ARGS {}", flat.max_args.max(1))?;
+    writeln!(out, "#define TINYC_PARALLEL 1u\n#define TINYC_BARRIER 2u")?;
+    writeln!(
+        out,
+        "struct tinyc_step {{ uint32_t kernel, first, count, flags; }};"
+    )?;
+    writeln!(
+        out,
+        "struct tinyc_place {{ uint64_t offset; uint32_t base; }};"
+    )?;
+    writeln!(
+        out,
+        "typedef void tinyc_kernel(uint8_t *const *, int64_t, int64_t);"
+    )?;
+    for kernel in &built.linear {
+        writeln!(out, "tinyc_kernel {};", symbol(built, kernel))?;
+    }
+    writeln!(out, "static tinyc_kernel *const kernels[] = {{")?;
+    for kernel in &built.linear {
+        writeln!(out, "    {},", symbol(built, kernel))?;
+    }
+    writeln!(
+        out,
+        "    0\n}};\nstatic const struct tinyc_step steps[] = {{"
+    )?;
+    for step in &flat.steps {
+        let flags = step.parallel as u32 | (step.barrier as u32) << 1;
+        writeln!(
+            out,
+            "    {{ {}, {}, {}, {flags} }},",
+            step.kernel, step.first, step.count
+        )?;
+    }
+    writeln!(
+        out,
+        "    {{ 0, 0, 0, 0 }}\n}};\nstatic const uint32_t arguments[] = {{"
+    )?;
+    for row in flat.args.chunks(16) {
+        let row: Vec<String> = row.iter().map(u32::to_string).collect();
+        writeln!(out, "    {},", row.join(", "))?;
+    }
+    writeln!(
+        out,
+        "    0\n}};\nstatic const struct tinyc_place places[] = {{"
+    )?;
+    for (base, offset) in &flat.places {
+        writeln!(out, "    {{ {offset}u, {base} }},")?;
+    }
+    writeln!(out, "    {{ 0, 0 }}\n}};")
+}

@@ -1,0 +1,257 @@
+//! The C compiler: found through the `cc` crate, run on our own flags only.
+//!
+//! In: C text. Out: object files, shared objects. `CFLAGS` and the like are ignored on purpose: the
+//! same input and options must give the same bytes on every machine that has the same compiler.
+
+use crate::cache::Cache;
+use crate::level::Level;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tinyc_compiler::diag::{Error, Result};
+
+/// One C source file. The name appears in messages and in debug info, never the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// File name: `mnist_kernels_0.c`.
+    pub name: String,
+    /// Text.
+    pub text: String,
+    /// Compiled for the level's instructions; otherwise for the architecture's baseline.
+    pub level: bool,
+}
+
+/// A compiled source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// File name: `mnist_kernels_0.o`.
+    pub name: String,
+    /// ELF relocatable object.
+    pub bytes: Vec<u8>,
+}
+
+/// A C compiler that was found and answered.
+#[derive(Debug, Clone)]
+pub struct Toolchain {
+    path: PathBuf,
+    version: String,
+    level: Level,
+    cache: Cache,
+}
+
+/// Flags of every compilation, and why:
+/// - `-ffp-contract=fast`: `a*b+c` becomes one FMA; the result is only more exact.
+/// - `-fno-math-errno -fno-trapping-math`: nobody reads errno or the exception flags. Values stay
+///   those of IEEE; `-ffast-math` and `-fno-signed-zeros` are not used.
+/// - `-fno-stack-protector`, no unwind tables, `-fcf-protection=none`: generated leaf functions.
+/// - `-fno-ident`: no compiler banner in the object.
+const COMMON: &[&str] = &[
+    "-x",
+    "c",
+    "-std=gnu11",
+    "-O3",
+    "-w",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-fno-ident",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-c",
+];
+
+impl Toolchain {
+    /// Finds the compiler for `level`: `cc_path` when given, else what the `cc` crate picks.
+    pub fn find(level: Level, cc_path: Option<&Path>, cache: Cache) -> Result<Toolchain> {
+        let triple = format!("{}-unknown-linux-gnu", level.arch());
+        let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let mut build = cc::Build::new();
+        build
+            .target(&triple)
+            .host(&host)
+            .opt_level(3)
+            .cargo_metadata(false)
+            .cargo_warnings(false)
+            .cargo_debug(false);
+        if let Some(path) = cc_path {
+            build.compiler(path);
+        }
+        let path = build
+            .try_get_compiler()
+            .map_err(|e| missing(level, cc_path, &e.to_string()))?
+            .path()
+            .to_path_buf();
+        let output = Command::new(&path)
+            .arg("--version")
+            .env("LC_ALL", "C")
+            .output()
+            .map_err(|e| missing(level, Some(&path), &e.to_string()))?;
+        if !output.status.success() {
+            return Err(missing(level, Some(&path), "it does not answer --version"));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.lines().next().unwrap_or("").trim().to_string();
+        Ok(Toolchain {
+            path,
+            version,
+            level,
+            cache,
+        })
+    }
+
+    /// `gcc (Debian 12.2.0) 12.2.0 -O3 -march=x86-64-v4 ...`.
+    pub fn describe(&self) -> String {
+        format!("{} -O3 {}", self.version, self.level.flags().join(" "))
+    }
+
+    fn flags(&self, source: &Source) -> Vec<&'static str> {
+        let mut flags = COMMON.to_vec();
+        if self.level != Level::Neon {
+            flags.push("-fcf-protection=none");
+        }
+        if source.level {
+            flags.extend(self.level.flags());
+        }
+        flags
+    }
+
+    /// Compiles one source, through the cache.
+    pub fn compile(&self, source: &Source) -> Result<Object> {
+        let flags = self.flags(source);
+        let name = format!("{}.o", source.name.trim_end_matches(".c"));
+        let joined = flags.join(" ");
+        let key: [&[u8]; 4] = [
+            source.name.as_bytes(),
+            source.text.as_bytes(),
+            joined.as_bytes(),
+            self.version.as_bytes(),
+        ];
+        if let Some(bytes) = self.cache.get(&key) {
+            return Ok(Object { name, bytes });
+        }
+        let dir = temp_dir()?;
+        let text = dir.path().join(&source.name);
+        write(&text, source.text.as_bytes())?;
+        // Relative names, run inside the directory: no path of this machine gets into the object.
+        self.call(
+            Command::new(&self.path)
+                .args(&flags)
+                .arg(&source.name)
+                .arg("-o")
+                .arg(&name)
+                .current_dir(dir.path()),
+            &source.name,
+        )?;
+        let path = dir.path().join(&name);
+        let bytes = std::fs::read(&path)
+            .map_err(|e| Error::environment(format!("cannot read {}: {e}", path.display())))?;
+        self.cache.put(&key, &bytes);
+        Ok(Object { name, bytes })
+    }
+
+    /// Links objects into `out` with the given flags (`-shared`, or `-static -nostdlib` ...).
+    pub fn link(&self, objects: &[PathBuf], flags: &[&str], out: &Path) -> Result<()> {
+        self.call(
+            Command::new(&self.path)
+                .args(objects)
+                .args(flags)
+                .arg("-o")
+                .arg(out),
+            &out.display().to_string(),
+        )
+    }
+
+    fn call(&self, command: &mut Command, what: &str) -> Result<()> {
+        let output = command
+            .env("LC_ALL", "C")
+            .env_remove("SOURCE_DATE_EPOCH")
+            .output()
+            .map_err(|e| missing(self.level, Some(&self.path), &e.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let first: Vec<&str> = text.lines().take(12).collect();
+        Err(Error::bug(format!(
+            "{} refused {what}:\n{}",
+            self.path.display(),
+            first.join("\n")
+        ))
+        .help(format!("compiler: {}", self.version)))
+    }
+}
+
+/// A fresh temporary directory.
+pub fn temp_dir() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("tinyc-")
+        .tempdir()
+        .map_err(|e| Error::environment(format!("cannot make a temporary directory: {e}")))
+}
+
+/// Writes a file.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes)
+        .map_err(|e| Error::environment(format!("cannot write {}: {e}", path.display())))
+}
+
+fn missing(level: Level, path: Option<&Path>, why: &str) -> Error {
+    let name = path.map_or("cc".to_string(), |p| p.display().to_string());
+    let install = match level {
+        Level::Neon if std::env::consts::ARCH != "aarch64" => {
+            "install a cross compiler (Debian: apt install gcc-aarch64-linux-gnu) or name one with --cc"
+        }
+        _ => {
+            "install gcc 12 or clang 19 or newer (Debian: apt install gcc; Fedora: dnf install gcc) or name one with --cc"
+        }
+    };
+    Error::environment(format!("no working C compiler: {name}: {}", why.trim())).help(install)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tinyc_compiler::diag::Kind;
+
+    fn source(text: &str) -> Source {
+        Source {
+            name: "t.c".into(),
+            text: text.into(),
+            level: true,
+        }
+    }
+
+    #[test]
+    fn compiles_reproducibly() {
+        let tc = Toolchain::find(Level::parse("native").unwrap(), None, Cache::default()).unwrap();
+        let a = tc
+            .compile(&source("int f(int x) { return x + 1; }\n"))
+            .unwrap();
+        let b = tc
+            .compile(&source("int f(int x) { return x + 1; }\n"))
+            .unwrap();
+        assert_eq!(a, b);
+        assert_eq!(&a.bytes[..4], b"\x7fELF");
+    }
+
+    #[test]
+    fn refused_source_is_a_bug_with_the_message() {
+        let tc = Toolchain::find(Level::parse("native").unwrap(), None, Cache::default()).unwrap();
+        let e = tc.compile(&source("int f( {")).unwrap_err();
+        assert_eq!(e.kind, Kind::Bug);
+        assert!(e.message.contains("t.c"), "{}", e.message);
+    }
+
+    #[test]
+    fn missing_compiler_says_what_to_install() {
+        let path = Path::new("/nowhere/cc");
+        let e = Toolchain::find(Level::X86V2, Some(path), Cache::default()).unwrap_err();
+        assert_eq!(e.kind, Kind::Environment);
+        assert!(e.help.unwrap().contains("apt install gcc"));
+    }
+}
