@@ -196,7 +196,7 @@ fn rust_program() {
     emit("m", dir.path());
     let app = dir.path().join("app");
     std::fs::create_dir_all(app.join("src")).unwrap();
-    std::fs::copy(format!("{PROGRAMS}/main.rs"), app.join("src/main.rs")).unwrap();
+    std::fs::copy(format!("{PROGRAMS}/app.rs"), app.join("src/main.rs")).unwrap();
     std::fs::write(
         app.join("Cargo.toml"),
         "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
