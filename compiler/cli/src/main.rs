@@ -1,2 +1,5 @@
 //! The `tinyc` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    tinyc::cli::main()
+}

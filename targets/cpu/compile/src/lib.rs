@@ -5,7 +5,6 @@
 
 mod cache;
 mod level;
-mod library;
 mod loader;
 mod sources;
 mod toolchain;
@@ -104,11 +103,10 @@ impl Target for CpuTarget {
         (self.renderer)(kernel)
     }
 
-    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
-        match what {
-            Emit::Lib => library::emit(self, built, dir),
-            Emit::Exe => Err(Error::unsupported("--emit exe is not written yet")),
-        }
+    fn emit(&self, _built: &Built, what: Emit, _dir: &Path) -> Result<Vec<EmittedFile>> {
+        Err(Error::unsupported(format!(
+            "--emit {what:?} is not written yet"
+        )))
     }
 
     fn load(&self, built: &Built, threads: usize) -> Result<Box<dyn Session>> {

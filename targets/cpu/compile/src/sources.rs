@@ -3,7 +3,6 @@
 //! In: [`Built`] and the renderer. Out: [`Source`]s. How kernels are grouped depends on their text
 //! alone, never on this machine's cores: the same model gives the same objects everywhere.
 
-use crate::level::Level;
 use crate::toolchain::Source;
 use rayon::prelude::*;
 use std::fmt::Write;
@@ -88,24 +87,6 @@ pub fn pool(built: &Built) -> Source {
     text.push_str(include_str!("../c/pool.c"));
     Source {
         name: format!("{}_pool.c", built.program.name),
-        text,
-        level: false,
-    }
-}
-
-/// The check of the processor.
-pub fn cpu_check(built: &Built, level: Level) -> Source {
-    let number = match level {
-        Level::X86V2 => 2,
-        Level::X86V3 => 3,
-        Level::X86V4 => 4,
-        Level::Neon => 0,
-    };
-    let mut text = prelude(built);
-    text.push_str(&format!("#define TINYC_LEVEL {number}\n"));
-    text.push_str(include_str!("../c/cpu.c"));
-    Source {
-        name: format!("{}_cpu.c", built.program.name),
         text,
         level: false,
     }

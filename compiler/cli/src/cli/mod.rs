@@ -1,0 +1,121 @@
+//! The command line: arguments, commands, exit codes. One command a file.
+//!
+//! Only results go to stdout; progress, warnings and errors go to stderr. `registry` names the targets:
+//! this package is the composition root.
+
+mod bench;
+mod compare;
+mod compile;
+mod completions;
+mod element;
+mod exit;
+mod feed;
+mod inspect;
+mod opt;
+mod output;
+pub(crate) mod prepare;
+mod progress;
+mod random;
+pub(crate) mod registry;
+mod replay;
+mod report;
+mod run;
+pub(crate) mod source;
+mod targets;
+mod tensor_files;
+mod verify;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::Exit;
+use std::process::ExitCode;
+
+/// Ahead-of-time model compiler: ONNX in, a static library or one executable file out.
+#[derive(Debug, Parser)]
+#[command(name = "tinyc", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compile a model into a static library or one executable file
+    Compile(compile::Args),
+    /// Run a model or a .tinyexe on arrays from a file
+    Run(run::Args),
+    /// Compile a model, run it and compare with expected outputs
+    Verify(verify::Args),
+    /// Show inputs, outputs, kernels and memory plan of a model or .tinyexe
+    Inspect(inspect::Args),
+    /// Time models and artifacts side by side
+    Bench(bench::Args),
+    /// List the targets and their chips
+    Targets(targets::Args),
+    /// Print a shell completion script
+    Completions(completions::Args),
+    /// Run passes over a kernel in text form (for developers)
+    Opt(opt::Args),
+    /// Record kernel text of models, or compare two recordings (for developers)
+    Replay(replay::Args),
+}
+
+impl Command {
+    fn run(self) -> tinyc_compiler::diag::Result<Exit> {
+        match self {
+            Command::Compile(args) => compile::run(args),
+            Command::Run(args) => run::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Inspect(args) => inspect::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Targets(args) => targets::run(args),
+            Command::Completions(args) => completions::run(args, &mut Cli::command()),
+            Command::Opt(args) => opt::run(args),
+            Command::Replay(args) => replay::run(args),
+        }
+    }
+}
+
+/// Parses the arguments, runs the command, prints errors. Never panics.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; all else is wrong usage. A closed pipe is nobody's error.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Success.into()
+            };
+        }
+    };
+    exit::guarded(move || match cli.command.run() {
+        Ok(exit) => exit,
+        Err(error) => {
+            report::print(&error);
+            error.kind.into()
+        }
+    })
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(
+                help.contains(&format!("  {:<2}  {}", exit as u8, exit.meaning())),
+                "{exit:?}\n{help}"
+            );
+        }
+    }
+}
