@@ -1,1 +1,21 @@
-//! See docs/architecture.md.
+//! The ONNX importer: a model file becomes a [`Graph`](crate::graph::Graph).
+//!
+//! In: a path and [`LoadOptions`]. Out: [`Imported`]. Weights stay in the memory map of the file.
+//! Everything that is wrong with a file or not supported is found here, before any work starts, and
+//! reported together.
+//!
+//! ```no_run
+//! use tinyc_compiler::onnx::{LoadOptions, load};
+//! let imported = load("resnet18.onnx".as_ref(), &LoadOptions::default())?;
+//! assert_eq!(imported.graph.outputs.len(), 1);
+//! # Ok::<(), tinyc_compiler::diag::Error>(())
+//! ```
+
+mod external;
+mod file;
+mod load;
+pub mod proto;
+mod tensor;
+
+pub use load::{Imported, LoadOptions, load, load_bytes, value_inputs};
+pub use tensor::{dtype, read_tensor};
