@@ -8,3 +8,5 @@ mod ops;
 pub use arena::{Node, Sources, UopId, Uops, fold_index};
 pub use dtype::{DType, Type};
 pub use ops::{Axis, Binary, Op, ReduceOp, Unary};
+mod shim;
+pub use shim::*;

@@ -1,0 +1,479 @@
+//! Decides which tensors get a buffer.
+//!
+//! In: a graph of primitives. Out: [`Buffers`]: the stored tensors, the halo that each should carry, and
+//! the axis along which contractions want to read it. Consumers are visited before producers. Every
+//! stored tensor (a *root*) asks its sources for their value at index expressions over its own ranges;
+//! a tensor that is not stored hands the question on to its sources, rewritten. A tensor is stored when
+//! computing it again for all who ask costs more than storing it (`work`), and where a kernel could not
+//! hold it:
+//!
+//! - a contraction (matmul, convolution) is computed only at the outermost level of a nest, once for
+//!   each element, and only one of them in a nest;
+//! - a reduce that is asked for at an index over another reduce's range is stored;
+//! - scatters are stored.
+//!
+//! So `softmax` is one kernel: its maximum and its sum are asked for at the row only, once each.
+
+use super::movement::{is_movement, move_index};
+use super::work::{LOAD, STORE, Work, work};
+use crate::diag::Result;
+use crate::graph::{Graph, Op, TensorId};
+use crate::target::Facts;
+use crate::uop::{Axis, DType, UopId, Uops};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// A loop nest: a stored tensor or a model output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Root {
+    /// A tensor stored for other kernels.
+    Stored(TensorId),
+    /// Model output `n`.
+    Output(u32),
+    /// Part `n` of a concatenation that is itself the tensor of a root: a nest of its own, which writes
+    /// its part in place.
+    Part(TensorId, u32),
+}
+
+/// The decision.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// Tensors that are stored, inputs and weights not included.
+    pub stored: FxHashSet<TensorId>,
+    /// Zeros wanted around a stored tensor, for each dimension.
+    pub halo: FxHashMap<TensorId, Vec<(i64, i64)>>,
+    /// Dimension of a stored tensor that a contraction wants contiguous: its right operand's column.
+    pub column: FxHashMap<TensorId, usize>,
+    /// Stored tensors that a contraction reads or makes.
+    pub contracted: FxHashSet<TensorId>,
+}
+
+/// One question: the value of a tensor at an index, inside the nest of a root.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Request {
+    root: Root,
+    index: Vec<UopId>,
+    /// Asked from inside a contraction.
+    contracting: bool,
+}
+
+struct Analysis<'a> {
+    graph: &'a Graph,
+    facts: &'a Facts,
+    dims: &'a [Vec<i64>],
+    work: Vec<Work>,
+    g: Uops,
+    requests: Vec<Vec<Request>>,
+    /// Ranges that enclose a range: those of the nest in which its reduce is computed, itself included.
+    enclosing: FxHashMap<u32, Vec<u32>>,
+    reduce_ranges: FxHashSet<u32>,
+    extents: Vec<i64>,
+    free: FxHashMap<UopId, Vec<u32>>,
+    /// Innermost range of each root, that kernels vectorise.
+    innermost: FxHashMap<Root, (u32, UopId)>,
+    /// Roots that already compute a contraction.
+    contracting_roots: FxHashSet<Root>,
+    /// Tensors computed inside each root.
+    inlined: FxHashMap<Root, usize>,
+    out: Buffers,
+}
+
+/// More tensors than this in one kernel make it slow to compile for no gain.
+const MAX_INLINED: usize = 160;
+/// More distinct questions than this are answered from memory.
+const MAX_REQUESTS: usize = 6;
+
+/// Decides for the whole graph. `dims` are the shapes of all tensors.
+pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result<Buffers> {
+    let mut a = Analysis {
+        graph,
+        facts,
+        dims,
+        work: work(graph, dims),
+        g: Uops::new(),
+        requests: vec![Vec::new(); graph.tensors.len()],
+        enclosing: FxHashMap::default(),
+        reduce_ranges: FxHashSet::default(),
+        extents: Vec::new(),
+        free: FxHashMap::default(),
+        innermost: FxHashMap::default(),
+        contracting_roots: FxHashSet::default(),
+        inlined: FxHashMap::default(),
+        out: Buffers::default(),
+    };
+    for (n, (_, id)) in graph.outputs.iter().enumerate() {
+        let root = Root::Output(n as u32);
+        let index = a.root_index(root, *id);
+        a.requests[id.0 as usize].push(Request {
+            root,
+            index,
+            contracting: false,
+        });
+    }
+    for n in (0..graph.tensors.len()).rev() {
+        a.visit(TensorId(n as u32));
+    }
+    Ok(a.out)
+}
+
+impl Analysis<'_> {
+    fn numel(&self, id: TensorId) -> f64 {
+        self.dims[id.0 as usize].iter().product::<i64>().max(1) as f64
+    }
+
+    fn new_range(&mut self, extent: i64, enclosing: &[u32]) -> (u32, UopId) {
+        let id = self.extents.len() as u32;
+        self.extents.push(extent);
+        let mut all = enclosing.to_vec();
+        all.push(id);
+        self.enclosing.insert(id, all);
+        let n = self.g.index(extent);
+        (id, self.g.range(id, n, Axis::Loop))
+    }
+
+    /// Fresh ranges for a root's own loops.
+    fn root_index(&mut self, root: Root, id: TensorId) -> Vec<UopId> {
+        let dims = self.dims[id.0 as usize].clone();
+        let channels = self.graph.tensor(id).channels.map(usize::from);
+        let mut index = Vec::with_capacity(dims.len());
+        for (dim, &extent) in dims.iter().enumerate() {
+            if extent == 1 {
+                index.push(self.g.index(0));
+                continue;
+            }
+            let range = self.new_range(extent, &[]);
+            let innermost = match channels {
+                Some(axis) if dims.get(axis).is_some_and(|&c| c > 1) => dim == axis,
+                _ => true,
+            };
+            if innermost {
+                self.innermost.insert(root, range);
+            }
+            index.push(range.1);
+        }
+        index
+    }
+
+    /// Ids of the ranges under an expression.
+    fn free(&mut self, id: UopId) -> Vec<u32> {
+        if let Some(known) = self.free.get(&id) {
+            return known.clone();
+        }
+        let mut out = match self.g.op(id) {
+            crate::uop::Op::Range { id, .. } => vec![id],
+            _ => {
+                let src = self.g.src(id).to_vec();
+                src.into_iter().flat_map(|s| self.free(s)).collect()
+            }
+        };
+        out.sort_unstable();
+        out.dedup();
+        self.free.insert(id, out.clone());
+        out
+    }
+
+    /// Ranges in whose loops an index is evaluated: its own and those around its reduce ranges.
+    fn loops(&mut self, index: &[UopId]) -> Vec<u32> {
+        let mut out: Vec<u32> = index.iter().flat_map(|&i| self.free(i)).collect();
+        out = out
+            .iter()
+            .flat_map(|r| self.enclosing[r].iter().copied())
+            .collect();
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    fn visit(&mut self, id: TensorId) {
+        let mut requests = std::mem::take(&mut self.requests[id.0 as usize]);
+        if requests.is_empty() {
+            return;
+        }
+        let mut seen = FxHashSet::default();
+        requests.retain(|r| seen.insert(r.clone()));
+        let op = &self.graph.tensor(id).op;
+        if matches!(op, Op::Input(_) | Op::Weight(_) | Op::Full(_) | Op::Iota) {
+            return;
+        }
+        if self.should_store(id, &requests) {
+            self.store(id, &requests);
+            let root = Root::Stored(id);
+            let index = self.root_index(root, id);
+            requests = vec![Request {
+                root,
+                index,
+                contracting: false,
+            }];
+        }
+        let work = self.work[id.0 as usize];
+        for request in requests {
+            *self.inlined.entry(request.root).or_default() += 1;
+            if work.contracts && matches!(self.graph.tensor(id).op, Op::Reduce { .. }) {
+                self.contracting_roots.insert(request.root);
+                if let Root::Stored(t) | Root::Part(t, _) = request.root {
+                    self.out.contracted.insert(t);
+                }
+            }
+            self.ask_sources(id, &request);
+        }
+    }
+
+    /// Notes what the readers of a stored tensor want of its layout.
+    fn store(&mut self, id: TensorId, requests: &[Request]) {
+        self.out.stored.insert(id);
+        for request in requests.iter().filter(|r| r.contracting) {
+            self.out.contracted.insert(id);
+            let Some(&(column, _)) = self.innermost.get(&request.root) else {
+                continue;
+            };
+            let mut dims = Vec::new();
+            for (dim, &index) in request.index.iter().enumerate() {
+                if self.free(index).contains(&column) {
+                    dims.push(dim);
+                }
+            }
+            if let [dim] = dims[..] {
+                self.out.column.entry(id).or_insert(dim);
+            }
+        }
+    }
+
+    fn should_store(&mut self, id: TensorId, requests: &[Request]) -> bool {
+        let tensor = self.graph.tensor(id);
+        let work = self.work[id.0 as usize];
+        match tensor.op {
+            Op::Scatter(_) => return true,
+            // These only repeat or select: if storing pays, it pays at the source.
+            Op::Expand | Op::Window { .. } | Op::Slice { .. } => return false,
+            Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
+            _ => {}
+        }
+        let numel = self.numel(id);
+        let mut roots: Vec<Root> = requests.iter().map(|r| r.root).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let mut evaluations = 0.0;
+        let mut in_reduce = false;
+        let mut covers_nest = true;
+        for request in requests {
+            let loops = self.loops(&request.index);
+            evaluations += loops
+                .iter()
+                .map(|&r| self.extents[r as usize] as f64)
+                .product::<f64>();
+            in_reduce |= loops.iter().any(|r| self.reduce_ranges.contains(r));
+            let own: f64 = self.root_size(request.root);
+            let mine: f64 = loops
+                .iter()
+                .map(|&r| self.extents[r as usize] as f64)
+                .product();
+            covers_nest &= mine >= own;
+        }
+        if requests.len() > MAX_REQUESTS {
+            return true;
+        }
+        if roots
+            .iter()
+            .any(|r| self.inlined.get(r).copied().unwrap_or(0) > MAX_INLINED)
+            && work.each > LOAD
+        {
+            return true;
+        }
+        let free = evaluations <= numel * 1.01;
+        // One value that takes long: every thread would compute it.
+        if work.reduces
+            && evaluations <= 1.0
+            && work.each > 65536.0
+            && self.root_size(roots[0]) > 1.0
+        {
+            return true;
+        }
+        if work.reduces && in_reduce {
+            return true;
+        }
+        if work.contracts {
+            let taken = matches!(tensor.op, Op::Reduce { .. })
+                && self.contracting_roots.contains(&roots[0]);
+            return requests.len() > 1 || !free || !covers_nest || taken || in_reduce;
+        }
+        if roots.len() == 1
+            && (free
+                || (requests.len() <= 3
+                    && evaluations <= 3.01 * numel
+                    && work.each <= 64.0
+                    && !in_reduce_heavily(work, in_reduce)))
+        {
+            return false;
+        }
+        let again = evaluations * work.each;
+        let stored = numel * (work.each + STORE) + evaluations * LOAD;
+        again > stored
+    }
+
+    fn root_size(&self, root: Root) -> f64 {
+        self.numel(self.root_tensor(root))
+    }
+
+    /// The tensor whose elements a root's loops run over.
+    fn root_tensor(&self, root: Root) -> TensorId {
+        match root {
+            Root::Stored(id) => id,
+            Root::Output(n) => self.graph.outputs[n as usize].1,
+            Root::Part(id, n) => self.graph.tensor(id).src[n as usize],
+        }
+    }
+
+    /// A pad is answered from its source's halo when the source will be stored; else it is stored itself
+    /// if that pays.
+    fn pad_needs_buffer(&self, id: TensorId) -> bool {
+        let tensor = self.graph.tensor(id);
+        let source = tensor.src[0];
+        let stored_anyway = {
+            let op = &self.graph.tensor(source).op;
+            !is_movement(op) && !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Full(_) | Op::Iota)
+        };
+        !(stored_anyway && self.halo_allowed(id))
+    }
+
+    /// True when a pad's zeros may lie around its stored source.
+    fn halo_allowed(&self, id: TensorId) -> bool {
+        let tensor = self.graph.tensor(id);
+        let Op::Pad { pads, value } = &tensor.op else {
+            return false;
+        };
+        let source = tensor.src[0];
+        tensor.dtype == DType::F32
+            && *value == 0
+            && self.numel(id) <= 2.0 * self.numel(source)
+            && pads.iter().filter(|&&p| p != (0, 0)).count() <= 3
+            && self.facts.alignment > 0
+    }
+
+    /// Hands a question on to the sources of a tensor.
+    fn ask_sources(&mut self, id: TensorId, request: &Request) {
+        let tensor = self.graph.tensor(id);
+        let src = tensor.src.clone();
+        let op = tensor.op.clone();
+        let ask = |s: &mut Self, n: usize, index: Vec<UopId>, contracting: bool| {
+            s.requests[src[n].0 as usize].push(Request {
+                root: request.root,
+                index,
+                contracting,
+            });
+        };
+        let dims_of = |s: &Self, t: TensorId| s.dims[t.0 as usize].clone();
+        match &op {
+            op if is_movement(op) => {
+                if self.halo_allowed(id)
+                    && let Op::Pad { pads, .. } = op
+                    && !self.out.stored.contains(&id)
+                {
+                    let wanted = self
+                        .out
+                        .halo
+                        .entry(src[0])
+                        .or_insert_with(|| vec![(0, 0); pads.len()]);
+                    for (w, p) in wanted.iter_mut().zip(pads) {
+                        *w = (w.0.max(p.0), w.1.max(p.1));
+                    }
+                }
+                let (from, to) = (dims_of(self, src[0]), dims_of(self, id));
+                if let Some(moved) = move_index(&mut self.g, op, &from, &to, &request.index) {
+                    ask(self, 0, moved.index, request.contracting);
+                }
+            }
+            Op::Reduce { axes, .. } => {
+                let around = self.loops(&request.index);
+                let from = dims_of(self, src[0]);
+                let mut kept = request.index.iter().copied();
+                let mut index = Vec::with_capacity(from.len());
+                for (dim, &extent) in from.iter().enumerate() {
+                    if !axes.contains(&dim) {
+                        index.extend(kept.next());
+                    } else if extent == 1 {
+                        index.push(self.g.index(0));
+                    } else {
+                        let (range, node) = self.new_range(extent, &around);
+                        self.reduce_ranges.insert(range);
+                        index.push(node);
+                    }
+                }
+                // Ranges of one reduce enclose each other.
+                let mine: Vec<u32> = index.iter().flat_map(|&i| self.free(i)).collect();
+                for r in &mine {
+                    if self.reduce_ranges.contains(r) {
+                        let mut all = around.clone();
+                        all.extend(mine.iter().copied());
+                        all.sort_unstable();
+                        all.dedup();
+                        self.enclosing.insert(*r, all);
+                    }
+                }
+                let contracting = self.work[id.0 as usize].contracts;
+                ask(self, 0, index, contracting);
+            }
+            Op::Gather(axis) => {
+                let data_rank = dims_of(self, src[0]).len();
+                let rank = dims_of(self, src[1]).len();
+                let at = request.index[*axis..axis + rank].to_vec();
+                let mut index = request.index[..*axis].to_vec();
+                index.push(self.opaque(src[1], &at));
+                index.extend_from_slice(&request.index[axis + rank..]);
+                debug_assert_eq!(index.len(), data_rank);
+                ask(self, 0, index, request.contracting);
+                ask(self, 1, at, false);
+            }
+            Op::GatherElements(axis) => {
+                let mut index = request.index.clone();
+                index[*axis] = self.opaque(src[1], &request.index);
+                ask(self, 0, index, request.contracting);
+                ask(self, 1, request.index.clone(), false);
+            }
+            Op::Concat(_)
+                if !matches!(request.root, Root::Part(..))
+                    && self.root_tensor(request.root) == id =>
+            {
+                for (n, &source) in src.iter().enumerate() {
+                    let root = Root::Part(id, n as u32);
+                    let index = self.root_index(root, source);
+                    self.requests[source.0 as usize].push(Request {
+                        root,
+                        index,
+                        contracting: false,
+                    });
+                }
+            }
+            Op::Concat(axis) => {
+                let mut start = 0;
+                for n in 0..src.len() {
+                    let mut index = request.index.clone();
+                    index[*axis] = self.g.add_const(index[*axis], -start);
+                    start += dims_of(self, src[n])[*axis];
+                    ask(self, n, index, request.contracting);
+                }
+            }
+            Op::Scatter(_) => {
+                // Its own steps read the sources element by element.
+                for (n, &source) in src.iter().enumerate() {
+                    let index = self.root_index(request.root, source);
+                    ask(self, n, index, false);
+                }
+            }
+            _ => {
+                for n in 0..src.len() {
+                    ask(self, n, request.index.clone(), request.contracting);
+                }
+            }
+        }
+    }
+
+    /// Stands for the value of a tensor used as an index.
+    fn opaque(&mut self, id: TensorId, at: &[UopId]) -> UopId {
+        let buffer = self.g.param(id.0, DType::Index);
+        self.g.load(buffer, at)
+    }
+}
+
+/// Expensive values are not computed again inside a reduce.
+fn in_reduce_heavily(work: Work, in_reduce: bool) -> bool {
+    in_reduce && work.each > 24.0
+}

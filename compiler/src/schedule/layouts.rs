@@ -1,0 +1,124 @@
+//! Physical order of stored tensors.
+//!
+//! In: the buffer decision and the target's facts. Out: a [`Layout`] for each stored tensor. Image-like
+//! tensors get channel blocks as wide as a vector (`C/16,H,W,16`), with the zeros around them that
+//! padding readers want; the right operand of a contraction gets its column contiguous; rows that a
+//! contraction reads or writes are padded to whole vectors, so that no tail is left.
+
+use super::buffers::Buffers;
+use crate::graph::{Graph, TensorId};
+use crate::program::{Layout, LayoutAxis};
+use crate::target::Facts;
+
+/// Layout of a stored tensor of shape `dims`.
+pub fn choose_layout(
+    graph: &Graph,
+    id: TensorId,
+    dims: &[i64],
+    buffers: &Buffers,
+    facts: &Facts,
+) -> Layout {
+    let tensor = graph.tensor(id);
+    let channels = tensor.channels.map(usize::from).filter(|&c| c < dims.len());
+    let others: i64 = channels.map_or(1, |c| {
+        dims.iter()
+            .enumerate()
+            .filter(|&(d, _)| d != c)
+            .map(|(_, &e)| e)
+            .product()
+    });
+    let block = match channels {
+        Some(c) if dims.len() >= 3 && others > 1 => {
+            channel_block(dims[c], i64::from(facts.channel_block))
+        }
+        _ => 1,
+    };
+    let mut halo = buffers.halo.get(&id).cloned().unwrap_or_default();
+    if block > 1
+        && let Some(c) = channels
+        && let Some(h) = halo.get_mut(c)
+    {
+        *h = (0, 0); // zeros between blocks would break them
+    }
+    if halo.iter().all(|&h| h == (0, 0)) {
+        halo.clear();
+    }
+    let extent = |dim: usize| dims[dim] + halo.get(dim).map_or(0, |&(low, high)| low + high);
+    let axis = |dim: usize| LayoutAxis {
+        dim,
+        div: 1,
+        extent: extent(dim),
+    };
+    let mut axes: Vec<LayoutAxis>;
+    if let (Some(c), true) = (channels, block > 1) {
+        axes = (0..dims.len())
+            .map(|dim| {
+                if dim == c {
+                    LayoutAxis {
+                        dim,
+                        div: block,
+                        extent: dims[c].div_euclid(block) + i64::from(dims[c] % block != 0),
+                    }
+                } else {
+                    axis(dim)
+                }
+            })
+            .collect();
+        axes.push(LayoutAxis {
+            dim: c,
+            div: 1,
+            extent: block,
+        });
+    } else {
+        let last = buffers.column.get(&id).copied();
+        axes = (0..dims.len())
+            .filter(|&d| Some(d) != last)
+            .chain(last)
+            .map(axis)
+            .collect();
+        let lanes = i64::from(facts.lanes(tensor.dtype.size()));
+        if buffers.contracted.contains(&id)
+            && let Some(inner) = axes.iter_mut().rev().find(|a| a.extent > 1)
+        {
+            let padded = inner.extent.div_euclid(lanes) * lanes
+                + if inner.extent % lanes == 0 { 0 } else { lanes };
+            if inner.extent > lanes && padded * 8 <= inner.extent * 9 {
+                inner.extent = padded;
+            }
+        }
+    }
+    Layout {
+        shape: dims.to_vec(),
+        halo,
+        axes,
+    }
+}
+
+/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any.
+fn channel_block(channels: i64, widest: i64) -> i64 {
+    if widest <= 1 {
+        return 1;
+    }
+    if channels * 2 > widest {
+        widest
+    } else if channels * 4 > widest {
+        widest / 2
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_follows_the_channel_count() {
+        assert_eq!(channel_block(64, 16), 16);
+        assert_eq!(channel_block(9, 16), 16);
+        assert_eq!(channel_block(8, 16), 8);
+        assert_eq!(channel_block(5, 16), 8);
+        assert_eq!(channel_block(3, 16), 1);
+        assert_eq!(channel_block(64, 1), 1);
+    }
+}

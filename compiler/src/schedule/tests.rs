@@ -1,0 +1,229 @@
+//! What is stored and what is not, on small graphs.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use crate::graph::{Shape, Tensor};
+use crate::program::{Bytes, Weight};
+use crate::uop::{Binary, ReduceOp, Unary};
+
+fn facts() -> Facts {
+    Facts {
+        name: "test".into(),
+        vector_bytes: 64,
+        vector_registers: 32,
+        broadcast_operand: true,
+        fma: true,
+        fma_in_flight: 8,
+        l1_bytes: 32 << 10,
+        l2_bytes: 1 << 20,
+        l3_bytes: 8 << 20,
+        peak_gflops: 100.0,
+        memory_gb_s: 10.0,
+        cores: 2,
+        alignment: 64,
+        channel_block: 16,
+        parallel_threshold: 1 << 16,
+    }
+}
+
+/// Builds graphs by hand: shapes are given, not inferred.
+#[derive(Default)]
+struct Hand(Graph);
+
+impl Hand {
+    fn add(&mut self, op: Op, src: &[TensorId], dims: &[i64]) -> TensorId {
+        self.0.tensors.push(Tensor {
+            op,
+            src: src.iter().copied().collect(),
+            shape: Shape::known(dims),
+            dtype: DType::F32,
+            origin: Default::default(),
+            channels: None,
+        });
+        TensorId(self.0.tensors.len() as u32 - 1)
+    }
+    fn input(&mut self, dims: &[i64]) -> TensorId {
+        let n = self.0.inputs.len() as u32;
+        let id = self.add(Op::Input(n), &[], dims);
+        self.0.inputs.push((format!("in{n}"), id));
+        id
+    }
+    fn weight(&mut self, dims: &[i64]) -> TensorId {
+        let n = self.0.weights.len() as u32;
+        let bytes = Bytes::new(vec![0u8; dims.iter().product::<i64>() as usize * 4]);
+        self.0.weights.push(Weight {
+            name: format!("w{n}"),
+            dtype: DType::F32,
+            shape: dims.to_vec(),
+            bytes,
+        });
+        self.add(Op::Weight(n), &[], dims)
+    }
+    fn output(&mut self, id: TensorId) {
+        let n = self.0.outputs.len();
+        self.0.outputs.push((format!("out{n}"), id));
+    }
+    /// `a [m,k] x b [k,n]` as `decompose` writes it.
+    fn matmul(&mut self, a: TensorId, b: TensorId, m: i64, k: i64, n: i64) -> TensorId {
+        let a = self.add(Op::Reshape, &[a], &[m, 1, k]);
+        let a = self.add(Op::Expand, &[a], &[m, n, k]);
+        let b = self.add(Op::Permute(vec![1, 0]), &[b], &[n, k]);
+        let b = self.add(Op::Reshape, &[b], &[1, n, k]);
+        let b = self.add(Op::Expand, &[b], &[m, n, k]);
+        let p = self.add(Op::Binary(Binary::Mul), &[a, b], &[m, n, k]);
+        self.add(
+            Op::Reduce {
+                op: ReduceOp::Sum,
+                axes: vec![2],
+            },
+            &[p],
+            &[m, n],
+        )
+    }
+    fn softmax(&mut self, x: TensorId, rows: i64, n: i64) -> TensorId {
+        let max = self.add(
+            Op::Reduce {
+                op: ReduceOp::Max,
+                axes: vec![1],
+            },
+            &[x],
+            &[rows],
+        );
+        let max = self.add(Op::Reshape, &[max], &[rows, 1]);
+        let max = self.add(Op::Expand, &[max], &[rows, n]);
+        let d = self.add(Op::Binary(Binary::Sub), &[x, max], &[rows, n]);
+        let e = self.add(Op::Unary(Unary::Exp), &[d], &[rows, n]);
+        let sum = self.add(
+            Op::Reduce {
+                op: ReduceOp::Sum,
+                axes: vec![1],
+            },
+            &[e],
+            &[rows],
+        );
+        let sum = self.add(Op::Reshape, &[sum], &[rows, 1]);
+        let sum = self.add(Op::Expand, &[sum], &[rows, n]);
+        self.add(Op::Binary(Binary::Div), &[e, sum], &[rows, n])
+    }
+    fn schedule(&self) -> Program {
+        schedule(&self.0, &facts(), "test").unwrap()
+    }
+}
+
+#[test]
+fn softmax_is_one_kernel() {
+    let mut h = Hand::default();
+    let x = h.input(&[8, 128]);
+    let y = h.softmax(x, 8, 128);
+    h.output(y);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 1);
+    let kernel = &program.kernels[0];
+    let reduces = kernel
+        .uops
+        .toposort(&[kernel.sink])
+        .into_iter()
+        .filter(|&id| matches!(kernel.uops.op(id), U::Reduce(_)))
+        .count();
+    assert_eq!(reduces, 2);
+    // The row's range comes first.
+    let row = kernel
+        .uops
+        .toposort(&[kernel.sink])
+        .into_iter()
+        .find(|&id| matches!(kernel.uops.op(id), U::Range { id: 0, .. }))
+        .unwrap();
+    assert_eq!(kernel.uops.extent(row), Some(8));
+}
+
+#[test]
+fn a_matmul_keeps_its_epilogue_and_stores_for_the_next() {
+    let mut h = Hand::default();
+    let x = h.input(&[32, 64]);
+    let (w1, w2) = (h.weight(&[64, 64]), h.weight(&[64, 64]));
+    let y = h.matmul(x, w1, 32, 64, 64);
+    let y = h.add(Op::Unary(Unary::Tanh), &[y], &[32, 64]);
+    let z = h.matmul(y, w2, 32, 64, 64);
+    let z = h.add(Op::Unary(Unary::Tanh), &[z], &[32, 64]);
+    h.output(z);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 2);
+    assert!(program.kernels.len() <= 2);
+    let stored = program
+        .buffers
+        .iter()
+        .filter(|b| matches!(b.kind, BufferKind::Internal))
+        .count();
+    assert_eq!(stored, 1);
+}
+
+#[test]
+fn attention_scores_are_stored_before_softmax() {
+    let mut h = Hand::default();
+    let (q, k) = (h.input(&[16, 8]), h.input(&[8, 20]));
+    let s = h.matmul(q, k, 16, 8, 20);
+    let p = h.softmax(s, 16, 20);
+    h.output(p);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 2);
+    // Rows that a contraction writes are padded to whole vectors only where little is lost: 20 stays.
+    let scores = program
+        .buffers
+        .iter()
+        .find(|b| matches!(b.kind, BufferKind::Internal))
+        .unwrap();
+    assert_eq!(scores.layout.elements(), 16 * 20);
+}
+
+#[test]
+fn equal_layers_share_a_kernel() {
+    let mut h = Hand::default();
+    let mut x = h.input(&[16, 16]);
+    for _ in 0..4 {
+        let w = h.weight(&[16, 16]);
+        x = h.matmul(x, w, 16, 16, 16);
+    }
+    h.output(x);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 4);
+    // First reads the input, last writes the output: their buffers are the caller's but look the same.
+    assert!(program.kernels.len() <= 3, "{}", program.kernels.len());
+}
+
+#[test]
+fn concat_writes_its_parts_in_place() {
+    let mut h = Hand::default();
+    let (a, b) = (h.input(&[4, 3]), h.input(&[2, 3]));
+    let a = h.add(Op::Unary(Unary::Exp), &[a], &[4, 3]);
+    let y = h.add(Op::Concat(0), &[a, b], &[6, 3]);
+    h.output(y);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 1);
+    let kernel = &program.kernels[0];
+    assert_eq!(kernel.uops.src(kernel.sink).len(), 2);
+}
+
+#[test]
+fn scatter_is_a_copy_and_a_serial_step() {
+    let mut h = Hand::default();
+    let (data, at, updates) = (h.input(&[5, 3]), h.input(&[2]), h.input(&[2, 3]));
+    h.0.tensors[at.0 as usize].dtype = DType::I64;
+    let y = h.add(Op::Scatter(None), &[data, at, updates], &[5, 3]);
+    h.output(y);
+    let program = h.schedule();
+    assert_eq!(program.steps.len(), 3);
+    let serial = &program.kernels[program.steps[1].kernel];
+    assert!(
+        serial
+            .uops
+            .toposort(&[serial.sink])
+            .iter()
+            .any(|&id| matches!(
+                serial.uops.op(id),
+                U::Range {
+                    axis: crate::uop::Axis::Serial,
+                    ..
+                }
+            ))
+    );
+}
