@@ -2,11 +2,19 @@
 //! verifier and interpreter. No target and no tensor is known here.
 
 mod arena;
+mod bounds;
 mod dtype;
+mod free_ranges;
+mod linear;
 mod ops;
+mod substitute;
+mod symbolic;
 
 pub use arena::{Node, Sources, UopId, Uops, fold_index};
+pub use bounds::Bounds;
 pub use dtype::{DType, Type};
+pub use free_ranges::FreeRanges;
+pub use linear::{Linear, gcd};
 pub use ops::{Axis, Binary, Op, ReduceOp, Unary};
-mod shim;
-pub use shim::*;
+pub use substitute::{import, rebuild, substitute, substitute_all};
+pub use symbolic::{Simplifier, simplify, simplify_kernel};

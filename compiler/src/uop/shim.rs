@@ -1,8 +1,0 @@
-//! x
-use super::*;
-pub fn simplify(_g: &mut Uops, id: UopId) -> UopId {
-    id
-}
-pub fn simplify_kernel(_g: &mut Uops, id: UopId) -> UopId {
-    id
-}
