@@ -23,8 +23,8 @@ pub(super) fn simplify(g: &Graph) -> Result<Graph> {
 pub(super) fn decompose(g: &Graph) -> Result<Graph> {
     Ok(g.clone())
 }
-pub(super) fn schedule(_: &Graph, _: &Facts, _: &str) -> Result<Program> {
-    missing("schedule")
+pub(super) fn schedule(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
+    crate::schedule::schedule(graph, facts, name)
 }
 pub(super) fn optimise(k: &Kernel, _: &Facts) -> Result<(Kernel, Vec<String>)> {
     Ok((k.clone(), Vec::new()))
@@ -32,8 +32,8 @@ pub(super) fn optimise(k: &Kernel, _: &Facts) -> Result<(Kernel, Vec<String>)> {
 pub(super) fn lower(_: &Kernel, _: &Facts) -> Result<LinearKernel> {
     missing("codegen")
 }
-pub(super) fn plan(_: &Program, _: &Facts) -> Result<Plan> {
-    missing("plan")
+pub(super) fn plan(program: &Program, facts: &Facts) -> Result<Plan> {
+    crate::plan::plan(program, facts)
 }
 pub(super) fn kernel_text(k: &Kernel) -> String {
     format!("{:?}", k.uops)

@@ -186,8 +186,6 @@ struct Assembly<'a> {
     scheduler: &'a Scheduler<'a>,
     program: Program,
     buffers: FxHashMap<Slot, BufferId>,
-    /// Kernels already there, by content.
-    known: FxHashMap<(Vec<Node>, Vec<Param>), usize>,
 }
 
 impl<'a> Assembly<'a> {
@@ -203,7 +201,6 @@ impl<'a> Assembly<'a> {
                 outputs: Vec::new(),
             },
             buffers: FxHashMap::default(),
-            known: FxHashMap::default(),
         };
         let graph = scheduler.graph;
         for (n, (name, id)) in graph.inputs.iter().enumerate() {
@@ -257,7 +254,7 @@ impl<'a> Assembly<'a> {
         id
     }
 
-    /// Finishes a kernel and adds its launch; an equal kernel is shared.
+    /// Finishes a kernel and adds its launch.
     fn add(&mut self, nests: Nests<'_>) -> Result<()> {
         let Nests {
             mut g,
@@ -287,23 +284,15 @@ impl<'a> Assembly<'a> {
             })
             .collect();
         let args: Vec<BufferId> = slots.iter().map(|&slot| self.buffer(slot)).collect();
-        let key = (nodes, params);
-        let kernel = match self.known.get(&key) {
-            Some(&known) => known,
-            None => {
-                let number = self.program.kernels.len();
-                let name = kernel_name(number, &origins);
-                self.program.kernels.push(Kernel {
-                    name,
-                    uops,
-                    sink,
-                    params: key.1.clone(),
-                    origins: origins.clone(),
-                });
-                self.known.insert(key, number);
-                number
-            }
-        };
+        let kernel = self.program.kernels.len();
+        let name = kernel_name(kernel, &origins);
+        self.program.kernels.push(Kernel {
+            name,
+            uops,
+            sink,
+            params,
+            origins: origins.clone(),
+        });
         self.program.steps.push(Step {
             kernel,
             args,
