@@ -13,9 +13,11 @@
 
 mod external;
 mod file;
+mod inputs;
 mod load;
 pub mod proto;
 mod tensor;
 
+pub use inputs::input_names;
 pub use load::{Imported, LoadOptions, load, load_bytes, value_inputs};
 pub use tensor::{dtype, read_tensor};

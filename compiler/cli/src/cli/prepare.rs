@@ -6,7 +6,7 @@
 
 use super::output;
 use super::progress::Progress;
-use super::source::{self, Declared};
+use super::source::{self, Bindings};
 use super::tensor_files;
 use std::path::{Path, PathBuf};
 use tinyc_compiler::diag::{Error, Result};
@@ -58,32 +58,30 @@ impl Prepared {
         bind: &BindArgs,
         data: &[Weight],
     ) -> Result<Prepared> {
-        let mut constants = bind
-            .constants
-            .iter()
-            .map(|c| read_constant(c))
-            .collect::<Result<Vec<_>>>()?;
-        let mut dims = bind.dims.clone();
-        if !data.is_empty() {
-            let declared = source::declared(model)?;
-            bind_data(&declared, data, &mut dims, &mut constants);
-        }
-        let source = source::load(model, &dims, &constants)?;
+        let bindings = Bindings {
+            dims: bind.dims.clone(),
+            constants: bind
+                .constants
+                .iter()
+                .map(|c| read_constant(c))
+                .collect::<Result<_>>()?,
+            data: data.to_vec(),
+        };
+        let source = source::load(model, &bindings)?;
         for warning in &source.warnings {
             output::note(&format!("warning: {warning}"));
         }
-        let bound: Vec<String> = constants.iter().map(|c| c.name.clone()).collect();
-        let mut options: Vec<String> = dims.iter().map(|d| format!("dim.{d}")).collect();
-        options.extend(bound.iter().map(|b| format!("const.{b}")));
+        let mut options: Vec<String> = bind.dims.iter().map(|d| format!("dim.{d}")).collect();
+        options.extend(source.bound.iter().map(|b| format!("const.{b}")));
         Ok(Prepared {
             name: driver::identifier(name.unwrap_or(&stem(model))),
             graph: source.graph,
             meta: Meta {
                 model_sha256: source.sha256,
                 options,
-                bound: bound.clone(),
+                bound: source.bound.clone(),
             },
-            bound,
+            bound: source.bound,
         })
     }
 
@@ -129,35 +127,6 @@ impl Prepared {
     }
 }
 
-/// Binds dimensions that the model leaves open and inputs needed by value from data.
-fn bind_data(
-    declared: &[Declared],
-    data: &[Weight],
-    dims: &mut Vec<String>,
-    constants: &mut Vec<Weight>,
-) {
-    for input in declared {
-        let Some(array) = data.iter().find(|a| a.name == input.name) else {
-            continue;
-        };
-        if input.by_value {
-            if !constants.iter().any(|c| c.name == input.name) {
-                constants.push(array.clone());
-            }
-            continue;
-        }
-        if array.shape.len() != input.dims.len() {
-            continue; // reported when the array is fed
-        }
-        for (axis, (declared, &given)) in input.dims.iter().zip(&array.shape).enumerate() {
-            let key = format!("{}:{axis}=", input.name);
-            if declared.is_none() && !dims.iter().any(|d| d.starts_with(&key)) {
-                dims.push(format!("{key}{given}"));
-            }
-        }
-    }
-}
-
 /// `INPUT=FILE.npy` as an array of that name.
 fn read_constant(text: &str) -> Result<Weight> {
     let Some((name, path)) = text.split_once('=') else {
@@ -190,42 +159,11 @@ fn stem(model: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tinyc_compiler::program::Bytes;
-    use tinyc_compiler::uop::DType;
-
-    fn array(name: &str, shape: &[i64]) -> Weight {
-        Weight {
-            name: name.into(),
-            dtype: DType::F32,
-            shape: shape.to_vec(),
-            bytes: Bytes::new(Vec::new()),
-        }
-    }
 
     #[test]
     fn names_come_from_the_file() {
         assert_eq!(stem("a/face-det.onnx"), "face-det");
         assert_eq!(stem("builtin:mnist"), "mnist");
-    }
-
-    #[test]
-    fn data_binds_open_dims_and_values() {
-        let input = |name: &str, dims: &[Option<i64>], by_value| Declared {
-            name: name.into(),
-            dtype: DType::F32,
-            dims: dims.to_vec(),
-            by_value,
-        };
-        let declared = [
-            input("x", &[None, Some(3), None], false),
-            input("shape", &[Some(2)], true),
-        ];
-        let data = [array("x", &[2, 3, 8]), array("shape", &[2])];
-        let (mut dims, mut constants) = (vec!["x:2=8".to_string()], Vec::new());
-        bind_data(&declared, &data, &mut dims, &mut constants);
-        assert_eq!(dims, ["x:2=8", "x:0=2"]);
-        assert_eq!(constants.len(), 1);
-        assert_eq!(constants[0].name, "shape");
     }
 
     #[test]

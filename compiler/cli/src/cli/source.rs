@@ -1,55 +1,153 @@
 //! Where models come from: ONNX files and the models built into tinyc (`builtin:NAME`).
 
+use std::io::Read;
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::graph::Graph;
+use tinyc_compiler::onnx::{self, LoadOptions};
 use tinyc_compiler::program::Weight;
-use tinyc_compiler::uop::DType;
 
-/// A model that was read, with everything bound that was asked for.
+/// What the user, or the data at hand, fixes before a model is read.
+#[derive(Debug, Clone, Default)]
+pub struct Bindings {
+    /// `NAME=N` or `INPUT:AXIS=N`, as typed.
+    pub dims: Vec<String>,
+    /// Inputs that become constants, by their name.
+    pub constants: Vec<Weight>,
+    /// Arrays that inputs will be fed with: they fix open dimensions, and those whose value decides a
+    /// shape become constants.
+    pub data: Vec<Weight>,
+}
+
+/// A model that was read.
 pub struct Source {
     /// The graph.
     pub graph: Graph,
-    /// SHA-256 of the model file, in hex.
+    /// SHA-256 of the model file and its external data, in hex.
     pub sha256: String,
+    /// Inputs that became constants.
+    pub bound: Vec<String>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
 
-/// An input as the model declares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declared {
-    /// Its name.
-    pub name: String,
-    /// Its element type.
-    pub dtype: DType,
-    /// Its shape; `None` for a dimension that is not fixed.
-    pub dims: Vec<Option<i64>>,
-    /// Its value decides a shape, an axis or a split: it must be a constant.
-    pub by_value: bool,
+/// Reads a model.
+pub fn load(model: &str, bindings: &Bindings) -> Result<Source> {
+    if let Some(name) = model.strip_prefix("builtin:") {
+        return load_builtin(name, bindings);
+    }
+    let path = existing(model)?;
+    let mut data = bindings.data.clone();
+    // A single array without a name is for a single input.
+    if let [array] = &mut data[..]
+        && array.name.is_empty()
+        && let [name] = &onnx::input_names(path)?[..]
+    {
+        array.name.clone_from(name);
+    }
+    let mut options = LoadOptions {
+        dims: bindings
+            .dims
+            .iter()
+            .map(|d| parse_dim(d))
+            .collect::<Result<_>>()?,
+        constants: by_name(&bindings.constants),
+        shapes: data
+            .iter()
+            .filter(|a| !a.name.is_empty())
+            .map(|a| (a.name.clone(), a.shape.clone()))
+            .collect(),
+    };
+    if !data.is_empty() {
+        for name in onnx::value_inputs(path, &options)? {
+            let array = data.iter().find(|a| a.name == name);
+            if let Some(array) = array
+                && !options.constants.iter().any(|(n, _)| *n == name)
+            {
+                options.constants.push((name, array.clone()));
+            }
+        }
+    }
+    let imported = onnx::load(path, &options)?;
+    Ok(Source {
+        sha256: imported.sha256(),
+        bound: imported.bound.clone(),
+        warnings: imported.warnings.clone(),
+        graph: imported.graph,
+    })
 }
 
-/// Reads a model. `dims` are `NAME=N` or `INPUT:AXIS=N`; `constants` become constants by name.
-pub fn load(model: &str, dims: &[String], constants: &[Weight]) -> Result<Source> {
-    let _ = (dims, constants);
-    Err(Error::bug(format!("no importer for {model} yet")))
-}
-
-/// What inputs a model declares, in its order, without compiling it.
-pub fn declared(model: &str) -> Result<Vec<Declared>> {
-    Err(Error::bug(format!("no importer for {model} yet")))
+/// Names of a model's inputs in its order, which is the order of ONNX test data.
+pub fn input_names(model: &str) -> Result<Vec<String>> {
+    if let Some(name) = model.strip_prefix("builtin:") {
+        let source = load_builtin(name, &Bindings::default())?;
+        return Ok(source.graph.inputs.into_iter().map(|(n, _)| n).collect());
+    }
+    onnx::input_names(existing(model)?)
 }
 
 /// Reads one tensor of ONNX test data.
 pub fn read_pb(path: &Path) -> Result<Weight> {
-    Err(Error::bug(format!("no reader for {} yet", path.display())))
+    onnx::read_tensor(path)
 }
 
 /// True for a file that is an executable and not a model.
 pub fn is_executable(model: &str) -> bool {
-    use std::io::Read;
     let mut magic = [0u8; 4];
     std::fs::File::open(model)
         .and_then(|mut f| f.read_exact(&mut magic))
         .is_ok_and(|()| &magic == b"\x7fELF")
+}
+
+fn load_builtin(name: &str, _: &Bindings) -> Result<Source> {
+    Err(Error::usage(format!("there is no built-in model '{name}'")))
+}
+
+/// A missing file is a bad input, whatever reads it.
+fn existing(model: &str) -> Result<&Path> {
+    let path = Path::new(model);
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(path),
+        Err(e) => Err(Error::model(format!("cannot read '{model}': {e}"))),
+    }
+}
+
+fn by_name(arrays: &[Weight]) -> Vec<(String, Weight)> {
+    arrays.iter().map(|a| (a.name.clone(), a.clone())).collect()
+}
+
+/// `batch=1` or `input:0=1`.
+fn parse_dim(text: &str) -> Result<(String, i64)> {
+    let wrong = || {
+        Error::usage(format!("--dim {text}: expected NAME=N or INPUT:AXIS=N"))
+            .help("N is a whole number of at least 1, as in --dim batch=1")
+    };
+    // Names may hold '=', numbers do not.
+    let (name, number) = text.rsplit_once('=').ok_or_else(wrong)?;
+    match number.parse::<i64>() {
+        Ok(n) if n >= 1 && !name.is_empty() => Ok((name.to_string(), n)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tinyc_compiler::diag::Kind;
+
+    #[test]
+    fn dims_are_parsed() {
+        assert_eq!(parse_dim("batch=4").unwrap(), ("batch".to_string(), 4));
+        assert_eq!(parse_dim("x:0=1").unwrap(), ("x:0".to_string(), 1));
+        for wrong in ["batch", "=1", "batch=", "batch=0", "batch=-1", "batch=x"] {
+            assert_eq!(parse_dim(wrong).unwrap_err().kind, Kind::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_bad_input() {
+        let e = input_names("no/such.onnx").unwrap_err();
+        assert_eq!(e.kind, Kind::Model);
+        assert!(e.message.contains("no/such.onnx"), "{e}");
+    }
 }

@@ -124,34 +124,30 @@ fn read_cases(args: &Args) -> Result<Vec<Case>> {
             expected: Expected::Named(tensor_files::read(expect)?),
         }]);
     }
-    let declared = source::declared(&args.model)?;
-    args.data
-        .iter()
-        .map(|dir| read_case(dir, &declared))
-        .collect()
+    let names = source::input_names(&args.model)?;
+    args.data.iter().map(|dir| read_case(dir, &names)).collect()
 }
 
 /// Test data goes by position; a name that the model knows wins.
-fn read_case(dir: &Path, declared: &[source::Declared]) -> Result<Case> {
+fn read_case(dir: &Path, names: &[String]) -> Result<Case> {
     let data = tensor_files::read_test_data(dir)?;
-    if data.inputs.len() > declared.len() {
+    if data.inputs.len() > names.len() {
         return Err(Error::model(format!(
             "{}: {} inputs for a model with {}",
             dir.display(),
             data.inputs.len(),
-            declared.len()
+            names.len()
         )));
     }
-    let known = |name: &str| declared.iter().any(|d| d.name == name);
     let inputs = data
         .inputs
         .into_iter()
-        .zip(declared)
+        .zip(names)
         .map(|(array, by_position)| {
-            let name = if known(&array.name) {
+            let name = if names.contains(&array.name) {
                 array.name.clone()
             } else {
-                by_position.name.clone()
+                by_position.clone()
             };
             Weight { name, ..array }
         })
