@@ -26,8 +26,8 @@ pub(super) fn decompose(g: &Graph) -> Result<Graph> {
 pub(super) fn schedule(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
     crate::schedule::schedule(graph, facts, name)
 }
-pub(super) fn optimise(k: &Kernel, _: &Facts) -> Result<(Kernel, Vec<String>)> {
-    Ok((k.clone(), Vec::new()))
+pub(super) fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<String>)> {
+    Ok((crate::opt::optimise(kernel, facts)?, Vec::new()))
 }
 pub(super) fn lower(_: &Kernel, _: &Facts) -> Result<LinearKernel> {
     missing("codegen")

@@ -1,0 +1,443 @@
+//! Register tiles for sums of products: matmul, convolution, depthwise convolution.
+//!
+//! In: a nest with one reduce that sums a product. Out: the nest with its vector range, its unrolled rows and
+//! vectors, and its loop order; or several, where a tile does not divide. The tile is the one with the
+//! least estimated time in which the accumulators fit the registers: each step of the reduce loop costs the
+//! larger of its multiply-adds, its loads and the latency of a dependent multiply-add. Vector blocks are
+//! outermost, so that the packed weights of one block stay in cache while all rows pass.
+
+use super::nest::{AccessTo, Nest, Work};
+use super::pad::pad_to;
+use crate::target::Facts;
+use crate::uop::{Axis, Binary, Op, ReduceOp, UopId};
+
+/// The product of a contraction.
+struct Product {
+    reduce: UopId,
+    /// Operand that varies with the vector range.
+    columns: UopId,
+    /// The other operand.
+    rows: UopId,
+}
+
+/// Tiles a nest; `None` when it is no contraction.
+pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>> {
+    let lanes = lanes(work, &nest, facts);
+    let vector = choose_vector(work, &nest)?;
+    find_product(work, &nest, vector)?;
+    let mut out = Vec::new();
+    let mut waiting = vec![(nest, vector)];
+    while let Some((mut nest, mut vector)) = waiting.pop() {
+        let mut extent = work.extent(vector);
+        if extent < 2 {
+            return None;
+        }
+        let mut width = lanes;
+        if extent % lanes != 0 {
+            let up = (extent + lanes - 1) / lanes * lanes;
+            if let Some(wider) = (up * 3 <= extent * 4 || extent > lanes)
+                .then(|| pad_to(work, &mut nest, vector, up))
+                .flatten()
+            {
+                (vector, extent) = (wider, up);
+            } else if extent > lanes {
+                let (main, rest) = peel_at(work, &nest, vector, extent / lanes * lanes);
+                waiting.extend(rest);
+                waiting.extend(main);
+                continue;
+            } else {
+                width = 1 << (63 - extent.leading_zeros() as i64);
+                if extent != width {
+                    let (main, rest) = peel_at(work, &nest, vector, width);
+                    if let Some(rest) = rest {
+                        if work.extent(rest.1) >= 2 {
+                            waiting.push(rest);
+                        } else {
+                            out.push(rest.0);
+                        }
+                    }
+                    waiting.extend(main);
+                    continue;
+                }
+            }
+        }
+        let (outer, inner) = work.split(&mut nest, vector, width, Axis::Vector);
+        let outer = (extent > width).then_some(outer);
+        out.extend(tile_rows(work, nest, outer, inner, facts));
+    }
+    Some(out)
+}
+
+/// Peels and finds the range again on both sides (none when a side is a single element).
+#[allow(clippy::type_complexity)]
+fn peel_at(
+    work: &mut Work<'_>,
+    nest: &Nest,
+    range: UopId,
+    at: i64,
+) -> (Option<(Nest, UopId)>, Option<(Nest, UopId)>) {
+    let place = nest.order.iter().position(|&r| r == range).unwrap_or(0);
+    let extent = work.extent(range);
+    let (main, rest) = work.peel(nest, range, at);
+    let first = main.order[place];
+    let second = if extent - at > 1 {
+        rest.order[place]
+    } else {
+        work.g.index(0)
+    };
+    (Some((main, first)), Some((rest, second)))
+}
+
+fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
+    let value = work.g.src(nest.store)[1];
+    let bytes = work.g.ty(value).scalar.size().max(4);
+    i64::from(facts.lanes(bytes))
+}
+
+/// The output loop that becomes the vector: contiguous where it is stored, and in one operand contiguous or
+/// free (a weight). The operand must vary with it.
+fn choose_vector(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
+    let loops = work.loops(nest);
+    let accesses = work.accesses(nest.store);
+    let store = accesses.iter().find(|a| a.store)?;
+    let mut best: Option<(i64, UopId)> = None;
+    for range in loops {
+        if work.axis(range) != Axis::Loop || work.extent(range) < 2 {
+            continue;
+        }
+        let Some(product) = find_product(work, nest, range) else {
+            continue;
+        };
+        let columns = work.accesses(product.columns);
+        let fits = columns.iter().filter(|a| varies(work, a, range)).all(|a| {
+            !a.gated && (work.params[a.slot as usize].weight || work.stride(a, range) == Some(1))
+        });
+        let rows = work.accesses(product.rows);
+        let even = rows
+            .iter()
+            .filter(|a| varies(work, a, range))
+            .all(|a| work.params[a.slot as usize].weight || work.stride(a, range) == Some(1));
+        if !fits || !even {
+            continue;
+        }
+        let stored = work.stride(store, range);
+        let score = if stored == Some(1) { 1_000_000 } else { 0 } + work.extent(range).min(4096);
+        if best.is_none_or(|b| score > b.0) {
+            best = Some((score, range));
+        }
+    }
+    best.map(|b| b.1)
+}
+
+fn varies(work: &Work<'_>, access: &AccessTo, range: UopId) -> bool {
+    access.index.iter().any(|&i| work.depends(i, range))
+}
+
+/// The one contraction of a nest, its operands named by whether they vary with `range`.
+fn find_product(work: &Work<'_>, nest: &Nest, range: UopId) -> Option<Product> {
+    let reduces = work.reduces(nest);
+    let [reduce] = reduces[..] else { return None };
+    if work.g.op(reduce) != Op::Reduce(ReduceOp::Sum) {
+        return None;
+    }
+    let mut product = work.g.src(reduce)[0];
+    while work.g.op(product) == Op::Cast {
+        product = work.g.src(product)[0];
+    }
+    if work.g.op(product) != Op::Binary(Binary::Mul) {
+        return None;
+    }
+    let (a, b) = (work.g.src(product)[0], work.g.src(product)[1]);
+    if a == b {
+        return None;
+    }
+    let weight = |id: UopId| {
+        work.accesses(id)
+            .iter()
+            .any(|x| work.params[x.slot as usize].weight)
+    };
+    match (work.depends(a, range), work.depends(b, range)) {
+        (true, false) => Some(Product {
+            reduce,
+            columns: a,
+            rows: b,
+        }),
+        (false, true) => Some(Product {
+            reduce,
+            columns: b,
+            rows: a,
+        }),
+        (true, true) if weight(a) => Some(Product {
+            reduce,
+            columns: a,
+            rows: b,
+        }),
+        (true, true) if weight(b) => Some(Product {
+            reduce,
+            columns: b,
+            rows: a,
+        }),
+        _ => None,
+    }
+}
+
+/// Chooses rows and vectors of the tile, unrolls them, orders the loops.
+fn tile_rows(
+    work: &mut Work<'_>,
+    nest: Nest,
+    outer: Option<UopId>,
+    lane: UopId,
+    facts: &Facts,
+) -> Vec<Nest> {
+    let Some(product) = find_product(work, &nest, lane) else {
+        return vec![nest];
+    };
+    let loops: Vec<UopId> = work
+        .loops(&nest)
+        .into_iter()
+        .filter(|&r| r != lane && work.axis(r) == Axis::Loop)
+        .collect();
+    let depthwise = work.depends(product.rows, lane);
+    // More vectors: the rest of the vector's own range, or another range of the same operand alone.
+    let columns_only: Vec<UopId> = loops
+        .iter()
+        .copied()
+        .filter(|&r| work.depends(product.columns, r) && !work.depends(product.rows, r))
+        .collect();
+    let more = outer
+        .filter(|&o| !depthwise && columns_only.contains(&o))
+        .or_else(|| {
+            if depthwise {
+                None
+            } else {
+                columns_only.iter().copied().max_by_key(|&r| work.extent(r))
+            }
+        });
+    let rows_only: Vec<UopId> = loops
+        .iter()
+        .copied()
+        .filter(|&r| work.depends(product.rows, r) && !work.depends(product.columns, r))
+        .collect();
+    let row_accesses = work.accesses(product.rows);
+    // The row range that moves least in memory: neighbouring columns of an image, rows of a matrix.
+    let row = rows_only
+        .iter()
+        .copied()
+        .filter(|&r| work.extent(r) > 1)
+        .min_by_key(|&r| {
+            let stride = row_accesses
+                .first()
+                .and_then(|a| work.stride(a, r))
+                .unwrap_or(i64::MAX);
+            (work.extent(r) < 4, stride)
+        });
+    let rows = row.map_or(1, |r| work.extent(r));
+    let vectors = more.map_or(1, |r| work.extent(r));
+    let (r, u) = choose_tile(rows, vectors, depthwise, facts);
+
+    let mut out = Vec::new();
+    let mut waiting = vec![(nest, row, more, lane)];
+    while let Some((mut nest, row, more, lane)) = waiting.pop() {
+        // Parts that do not divide become nests of their own, with their own tile.
+        let cut = [(row, r), (more, u)].into_iter().find_map(|(range, by)| {
+            let range = range?;
+            let extent = work.extent(range);
+            (extent > by && extent % by != 0).then_some((range, extent / by * by))
+        });
+        if let Some((range, at)) = cut {
+            let places: Vec<Option<usize>> = [row, more, Some(lane)]
+                .iter()
+                .map(|x| x.and_then(|x| nest.order.iter().position(|&o| o == x)))
+                .collect();
+            let single = work.extent(range) - at == 1;
+            let gone = nest.order.iter().position(|&o| o == range);
+            let (main, rest) = work.peel(&nest, range, at);
+            let find = |nest: &Nest, n: usize, dropped: Option<usize>| -> Option<UopId> {
+                let place = places[n]?;
+                match dropped {
+                    Some(d) if place == d => None,
+                    Some(d) if place > d => nest.order.get(place - 1).copied(),
+                    _ => nest.order.get(place).copied(),
+                }
+            };
+            let dropped = if single { gone } else { None };
+            for (nest, dropped) in [(rest, dropped), (main, None)] {
+                let (a, b, c) = (
+                    find(&nest, 0, dropped),
+                    find(&nest, 1, dropped),
+                    find(&nest, 2, dropped),
+                );
+                if let Some(c) = c {
+                    waiting.push((nest, a, b, c));
+                } else {
+                    out.push(nest);
+                }
+            }
+            continue;
+        }
+        let mut unrolled = Vec::new();
+        for (range, by) in [(row, r), (more, u)] {
+            let Some(range) = range else { continue };
+            let by = by.min(work.extent(range));
+            if by > 1 {
+                let (_, inner) = work.split(&mut nest, range, by, Axis::Unroll);
+                unrolled.push(inner);
+            }
+        }
+        order(work, &mut nest, lane, &unrolled);
+        out.push(nest);
+    }
+    out
+}
+
+/// Rows and vectors with the least estimated time over the whole extent.
+fn choose_tile(rows: i64, vectors: i64, depthwise: bool, facts: &Facts) -> (i64, i64) {
+    let registers = i64::from(facts.vector_registers);
+    let mut best = (f64::INFINITY, 1, 1);
+    for u in 1..=vectors.min(8) {
+        for r in 1..=rows.min(16) {
+            let scratch = if depthwise {
+                r.min(4) + 1
+            } else {
+                u + i64::from(!facts.broadcast_operand || u > 1)
+            };
+            if r * u + scratch > registers {
+                continue;
+            }
+            let step = |r: i64, u: i64| -> f64 {
+                let multiply = (r * u) as f64 / 2.0;
+                let loads = if depthwise {
+                    (r + 1) as f64 / 2.0
+                } else {
+                    (r + u) as f64 / 2.0
+                };
+                let latency = f64::from(facts.fma_in_flight) / 2.0;
+                multiply.max(loads).max(latency) + 0.75
+            };
+            let mut time = 0.0;
+            for (uu, nu) in [(u, vectors / u), (vectors % u, 1)] {
+                for (rr, nr) in [(r, rows / r), (rows % r, 1)] {
+                    if uu > 0 && rr > 0 {
+                        time += step(rr, uu) * (nu * nr) as f64;
+                    }
+                }
+            }
+            if time < best.0 * 0.999 {
+                best = (time, r, u);
+            }
+        }
+    }
+    (best.1, best.2)
+}
+
+/// Loop order: what both operands vary with, vector blocks, rows, then the reduce in the order in which the
+/// row operand lies in memory, then the tile.
+fn order(work: &mut Work<'_>, nest: &mut Nest, lane: UopId, unrolled: &[UopId]) {
+    let Some(product) = find_product(work, nest, lane) else {
+        return;
+    };
+    let loops = work.loops(nest);
+    let depthwise = work.depends(product.rows, lane);
+    let row_accesses = work.accesses(product.rows);
+    let stride = |work: &Work<'_>, r: UopId| {
+        row_accesses
+            .iter()
+            .find(|a| varies(work, a, r))
+            .and_then(|a| work.stride(a, r))
+            .map_or(i64::MAX, i64::abs)
+    };
+    let reduce_ranges: Vec<UopId> = work.g.src(product.reduce)[1..].to_vec();
+    let mut keyed: Vec<((u8, i64, usize), UopId)> = Vec::new();
+    for (n, &r) in nest.order.iter().enumerate() {
+        let key = if r == lane {
+            (9, 0, n)
+        } else if unrolled.contains(&r) {
+            (8, 0, n)
+        } else if reduce_ranges.contains(&r) {
+            (6, -stride(work, r), n)
+        } else if loops.contains(&r) {
+            match (
+                work.depends(product.rows, r),
+                work.depends(product.columns, r),
+            ) {
+                (true, true) | (false, false) => (0, 0, n),
+                (false, true) => (1, 0, n),
+                (true, false) => (2, -stride(work, r), n),
+            }
+        } else {
+            (7, 0, n)
+        };
+        keyed.push((key, r));
+    }
+    keyed.sort_unstable_by_key(|k| k.0);
+    nest.order = keyed.into_iter().map(|k| k.1).collect();
+    if depthwise {
+        // Few taps: unrolled, so that weights and neighbouring columns stay in registers.
+        let taps: i64 = reduce_ranges.iter().map(|&r| work.extent(r)).product();
+        let mut ranges = reduce_ranges;
+        ranges.sort_by_key(|&r| nest.order.iter().position(|&o| o == r));
+        let unroll: Vec<UopId> = if taps <= 9 {
+            ranges
+        } else {
+            ranges
+                .last()
+                .copied()
+                .into_iter()
+                .filter(|&r| work.extent(r) <= 9)
+                .collect()
+        };
+        for r in unroll {
+            work.set_axis(nest, r, Axis::Unroll);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(registers: u32) -> Facts {
+        Facts {
+            name: "test".into(),
+            vector_bytes: 64,
+            vector_registers: registers,
+            broadcast_operand: registers > 16,
+            fma: true,
+            fma_in_flight: 8,
+            l1_bytes: 32 << 10,
+            l2_bytes: 1 << 20,
+            l3_bytes: 8 << 20,
+            peak_gflops: 100.0,
+            memory_gb_s: 10.0,
+            cores: 2,
+            alignment: 64,
+            channel_block: 16,
+            parallel_threshold: 1 << 16,
+        }
+    }
+
+    #[test]
+    fn tiles_fill_the_registers_and_divide() {
+        for registers in [16, 32] {
+            let facts = facts(registers);
+            for (rows, vectors) in [
+                (112, 4),
+                (56, 4),
+                (28, 8),
+                (14, 16),
+                (7, 32),
+                (128, 48),
+                (197, 12),
+                (1, 63),
+            ] {
+                let (r, u) = choose_tile(rows, vectors, false, &facts);
+                assert!(
+                    r * u + u <= i64::from(registers),
+                    "{rows}x{vectors}: {r}x{u}"
+                );
+                assert!(r * u >= 8.min(rows * vectors), "{rows}x{vectors}: {r}x{u}");
+            }
+        }
+        assert_eq!(choose_tile(56, 4, false, &facts(32)).0, 14);
+    }
+}

@@ -1,0 +1,67 @@
+//! Rounds a loop up where memory has room: the extra iterations write into padding.
+//!
+//! In: a nest, one of its loops and the wished extent. Out: true when it was done. Legal when no reduce runs
+//! over the loop, nothing is gated, and every access that depends on it stays inside the physical extent of
+//! its buffer; stores must have no halo there. Weights have free layouts and always have room.
+
+use super::nest::{Nest, Work};
+use crate::uop::{Axis, Bounds};
+use rustc_hash::FxHashMap;
+
+/// Rounds `range` up to `to`; returns the new range, or `None` when it is not legal.
+pub fn pad_to(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    range: crate::uop::UopId,
+    to: i64,
+) -> Option<crate::uop::UopId> {
+    let axis = work.axis(range);
+    let extent = work.extent(range);
+    if axis != Axis::Loop || !work.loops(nest).contains(&range) {
+        return None;
+    }
+    let wider = work.fresh(to, axis);
+    let mut trial = nest.clone();
+    work.replace(&mut trial, &FxHashMap::from_iter([(range, wider)]));
+    let mut bounds = Bounds::new();
+    for access in work.accesses(trial.store) {
+        let layout = &work.params[access.slot as usize].layout;
+        for (dim, &index) in access.index.iter().enumerate() {
+            if !work.depends(index, wider) {
+                continue;
+            }
+            if access.gated {
+                return None;
+            }
+            if work.params[access.slot as usize].weight {
+                // Its layout will be made of the digits of this index.
+                work.coefficient(index, wider)?;
+                continue;
+            }
+            let (low, high) = layout.halo_of(dim);
+            if access.store && (low, high) != (0, 0) {
+                return None;
+            }
+            let top = layout
+                .axes
+                .iter()
+                .filter(|a| a.dim == dim)
+                .map(|a| a.div * a.extent)
+                .max()
+                .unwrap_or(1);
+            let (least, most) = bounds.of(&work.g, index);
+            if least < -low || most + low >= top {
+                return None;
+            }
+        }
+    }
+    // A gate over the loop that is not part of an access would change.
+    let _ = extent;
+    for r in &mut trial.order {
+        if *r == range {
+            *r = wider;
+        }
+    }
+    *nest = trial;
+    Some(wider)
+}

@@ -1,0 +1,297 @@
+//! Vectors for everything that is no contraction: elementwise nests, pools, softmax, layer norm, copies.
+//!
+//! In: a nest. Out: nests whose contiguous loop is a vector, and whose reduces over a contiguous axis are
+//! too. A partial last vector becomes a nest (or a second reduce) of its own.
+
+use super::nest::{AccessTo, Nest, Work};
+use super::pad::pad_to;
+use crate::target::Facts;
+use crate::uop::{Axis, Binary, Op, ReduceOp, UopId, simplify, substitute};
+use rustc_hash::FxHashMap;
+
+/// Vectorises a nest.
+pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest> {
+    vectorise_reduces(work, &mut nest, facts);
+    let lanes = lanes(work, &nest, facts);
+    let Some(range) = choose(work, &nest) else {
+        return vec![nest];
+    };
+    let mut waiting = vec![(nest, range)];
+    let mut out = Vec::new();
+    while let Some((mut nest, mut range)) = waiting.pop() {
+        let mut extent = work.extent(range);
+        let mut width = lanes;
+        if extent % lanes != 0 {
+            let up = (extent + lanes - 1) / lanes * lanes;
+            let padded = (up * 3 <= extent * 4)
+                .then(|| pad_to(work, &mut nest, range, up))
+                .flatten();
+            if let Some(wider) = padded {
+                (range, extent) = (wider, up);
+            } else {
+                let at = if extent > lanes {
+                    extent / lanes * lanes
+                } else {
+                    1 << (63 - extent.leading_zeros() as i64)
+                };
+                if at == extent {
+                    width = at;
+                } else {
+                    let place = nest.order.iter().position(|&r| r == range).unwrap_or(0);
+                    let (main, rest) = work.peel(&nest, range, at);
+                    if extent - at >= 2 {
+                        let again = rest.order[place];
+                        waiting.push((rest, again));
+                    } else {
+                        out.push(rest);
+                    }
+                    let again = main.order[place];
+                    waiting.push((main, again));
+                    continue;
+                }
+            }
+        }
+        work.split(&mut nest, range, width, Axis::Vector);
+        unroll_windows(work, &mut nest);
+        order(work, &mut nest);
+        out.push(nest);
+    }
+    out
+}
+
+fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
+    let value = work.g.src(nest.store)[1];
+    i64::from(facts.lanes(work.g.ty(value).scalar.size().max(4)))
+}
+
+/// The loop that is contiguous where it is stored (else the one contiguous in most loads), if long enough.
+fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
+    let accesses = work.accesses(nest.store);
+    let store = accesses.iter().find(|a| a.store)?;
+    let loads: Vec<&AccessTo> = accesses.iter().filter(|a| !a.store).collect();
+    let mut best: Option<(i64, UopId)> = None;
+    for range in work.loops(nest) {
+        if work.axis(range) != Axis::Loop || work.extent(range) < 2 {
+            continue;
+        }
+        if work.stride(store, range) != Some(1) {
+            continue;
+        }
+        let contiguous = loads
+            .iter()
+            .filter(|a| work.stride(a, range) == Some(1))
+            .count() as i64;
+        let scattered = loads
+            .iter()
+            .filter(|a| {
+                !matches!(work.stride(a, range), Some(0 | 1))
+                    && !work.params[a.slot as usize].weight
+            })
+            .count() as i64;
+        // Under a reduce, scattered loads cost their whole extent.
+        if scattered > 0 && contiguous == 0 && !work.reduces(nest).is_empty() {
+            continue;
+        }
+        let score = contiguous * 8 - scattered + work.extent(range).min(64);
+        if best.is_none_or(|b| score > b.0) {
+            best = Some((score, range));
+        }
+    }
+    best.map(|b| b.1)
+}
+
+/// Reduces over an axis that is contiguous in their loads, and that nothing else vectorises better.
+fn vectorise_reduces(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts) {
+    for _ in 0..8 {
+        let Some((reduce, range, lanes)) = find_reduce(work, nest, facts) else {
+            return;
+        };
+        let extent = work.extent(range);
+        let node = work.g.get(reduce).clone();
+        let Op::Reduce(op) = node.op else { return };
+        let whole = extent / lanes * lanes;
+        let lane = work.fresh(lanes, Axis::Vector);
+        let zero = work.g.index(0);
+        let mut main_ranges: Vec<UopId> = node.src[1..]
+            .iter()
+            .copied()
+            .filter(|&r| r != range)
+            .collect();
+        let base = if whole > lanes {
+            let outer = work.fresh(whole / lanes, Axis::Loop);
+            main_ranges.push(outer);
+            nest.order.push(outer);
+            work.g.mul_const(outer, lanes)
+        } else {
+            zero
+        };
+        main_ranges.push(lane);
+        let at = work.g.add(base, lane);
+        let value = substitute(
+            &mut work.g,
+            node.src[0],
+            &FxHashMap::from_iter([(range, at)]),
+        );
+        let mut result = work.g.reduce(op, value, &main_ranges);
+        if extent > whole {
+            let mut ranges = Vec::new();
+            let mut map = FxHashMap::default();
+            for &r in &node.src[1..] {
+                if r == range {
+                    continue;
+                }
+                let e = work.extent(r);
+                let copy = work.fresh(e, Axis::Loop);
+                map.insert(r, copy);
+                ranges.push(copy);
+            }
+            let place = if extent - whole > 1 {
+                let rest = work.fresh(extent - whole, Axis::Loop);
+                ranges.push(rest);
+                work.g.add_const(rest, whole)
+            } else {
+                work.g.index(whole)
+            };
+            map.insert(range, place);
+            let value = substitute(&mut work.g, node.src[0], &map);
+            let tail = work.g.reduce(op, value, &ranges);
+            nest.order.extend(ranges);
+            result = work.g.binary(combine(op), result, tail);
+        }
+        nest.order.retain(|&r| r != range);
+        nest.order.push(lane);
+        let store = substitute(
+            &mut work.g,
+            nest.store,
+            &FxHashMap::from_iter([(reduce, result)]),
+        );
+        nest.store = simplify(&mut work.g, store);
+    }
+}
+
+fn combine(op: ReduceOp) -> Binary {
+    match op {
+        ReduceOp::Sum => Binary::Add,
+        ReduceOp::Prod => Binary::Mul,
+        ReduceOp::Max => Binary::Max,
+        ReduceOp::Min => Binary::Min,
+        ReduceOp::All => Binary::And,
+        ReduceOp::Any => Binary::Or,
+    }
+}
+
+fn find_reduce(work: &Work<'_>, nest: &Nest, facts: &Facts) -> Option<(UopId, UopId, i64)> {
+    let accesses = work.accesses(nest.store);
+    let store = accesses.iter().find(|a| a.store)?;
+    for reduce in work.reduces(nest) {
+        let node = work.g.get(reduce);
+        let lanes = i64::from(facts.lanes(node.ty.scalar.size().max(4)));
+        if node.ty.lanes != 1 || node.src[1..].iter().any(|&r| work.axis(r) == Axis::Vector) {
+            continue;
+        }
+        if !work.g.ty(node.src[0]).scalar.is_float() {
+            continue;
+        }
+        // A loop around it that is contiguous in store and loads is the better vector.
+        let loads: Vec<AccessTo> = work
+            .accesses(node.src[0])
+            .into_iter()
+            .filter(|a| !a.store)
+            .collect();
+        let outer = work.loops(nest).into_iter().any(|r| {
+            work.depends(reduce, r)
+                && work.extent(r) >= 4
+                && work.stride(store, r) == Some(1)
+                && loads.iter().all(|a| {
+                    matches!(work.stride(a, r), Some(0 | 1)) || work.params[a.slot as usize].weight
+                })
+        });
+        // Another reduce below would run anew for each lane.
+        let nested = work.g.toposort(&[node.src[0]]).into_iter().any(|id| {
+            matches!(work.g.op(id), Op::Reduce(_))
+                && node.src[1..].iter().any(|&r| work.depends(id, r))
+        });
+        if outer || nested {
+            continue;
+        }
+        for &range in &node.src[1..] {
+            if work.axis(range) != Axis::Loop || work.extent(range) < lanes {
+                continue;
+            }
+            let good = loads
+                .iter()
+                .filter(|a| work.stride(a, range) == Some(1))
+                .count();
+            let bad = loads
+                .iter()
+                .filter(|a| {
+                    !matches!(work.stride(a, range), Some(0 | 1))
+                        && !work.params[a.slot as usize].weight
+                })
+                .count();
+            if good > 0 && bad == 0 {
+                return Some((reduce, range, lanes));
+            }
+        }
+    }
+    None
+}
+
+/// Small reduces inside a vector (a pooling window) are unrolled.
+fn unroll_windows(work: &mut Work<'_>, nest: &mut Nest) {
+    for reduce in work.reduces(nest) {
+        let ranges: Vec<UopId> = work.g.src(reduce)[1..].to_vec();
+        let taps: i64 = ranges.iter().map(|&r| work.extent(r)).product();
+        if taps <= 16 {
+            for r in ranges {
+                if work.axis(r) == Axis::Loop {
+                    work.set_axis(nest, r, Axis::Unroll);
+                }
+            }
+            return; // the arena changed; one window a nest is what occurs
+        }
+    }
+}
+
+/// Keeps rows outside, then the store's order in memory; vectors last.
+fn order(work: &Work<'_>, nest: &mut Nest) {
+    let loops = work.loops(nest);
+    let accesses = work.accesses(nest.store);
+    let Some(store) = accesses.iter().find(|a| a.store) else {
+        return;
+    };
+    let mut hoisted: Vec<UopId> = Vec::new();
+    for reduce in work.reduces(nest) {
+        let mine: Vec<UopId> = loops
+            .iter()
+            .copied()
+            .filter(|&r| work.depends(reduce, r))
+            .collect();
+        if mine.len() < loops.len() {
+            hoisted.extend(mine);
+        }
+    }
+    let mut keyed: Vec<((u8, i64, usize), UopId)> = nest
+        .order
+        .iter()
+        .enumerate()
+        .map(|(n, &r)| {
+            let class = match work.axis(r) {
+                Axis::Serial => 0,
+                Axis::Vector => 9,
+                Axis::Unroll => 8,
+                _ if !loops.contains(&r) => 6,
+                _ if hoisted.contains(&r) => 1,
+                _ => 2,
+            };
+            let stride = if loops.contains(&r) {
+                work.stride(store, r).map_or(i64::MIN, |s| -s.abs())
+            } else {
+                0
+            };
+            ((class, stride, n), r)
+        })
+        .collect();
+    keyed.sort_unstable_by_key(|k| k.0);
+    nest.order = keyed.into_iter().map(|k| k.1).collect();
+}
