@@ -7,9 +7,24 @@
 //! |---|---|---|
 //! | `launches` | steps, plan | flat tables that a replay loop walks |
 //! | `weights` | weight buffers, plan | the weights section |
+//! | `objects` | weights, objects | object file, archive |
+//! | `names` | tensor names | identifiers |
+//! | `interface` | program | data of all templates |
+//! | `bundle` | program, weights | what a `.tinyexe` carries |
+//! | `library` | interface, objects | library, header, crate, build-system files |
 
+mod bundle;
+mod interface;
 mod launches;
+mod library;
+mod names;
+mod objects;
 mod weights;
 
+pub use bundle::{bundle_object, seal};
+pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, launches};
+pub use library::{write_file, write_library};
+pub use names::{identifiers, is_identifier};
+pub use objects::{data_object, weights_object, write_archive};
 pub use weights::{pack, pack_all};

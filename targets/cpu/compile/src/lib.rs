@@ -4,7 +4,9 @@
 //! See `targets/cpu/README.md` for what is odd about CPUs.
 
 mod cache;
+mod executable;
 mod level;
+mod library;
 mod loader;
 mod sources;
 mod toolchain;
@@ -103,10 +105,11 @@ impl Target for CpuTarget {
         (self.renderer)(kernel)
     }
 
-    fn emit(&self, _built: &Built, what: Emit, _dir: &Path) -> Result<Vec<EmittedFile>> {
-        Err(Error::unsupported(format!(
-            "--emit {what:?} is not written yet"
-        )))
+    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
+        match what {
+            Emit::Lib => library::emit(self, built, dir),
+            Emit::Exe => executable::emit(self, built, dir),
+        }
     }
 
     fn load(&self, built: &Built, threads: usize) -> Result<Box<dyn Session>> {

@@ -3,6 +3,7 @@
 //! In: [`Built`] and the renderer. Out: [`Source`]s. How kernels are grouped depends on their text
 //! alone, never on this machine's cores: the same model gives the same objects everywhere.
 
+use crate::level::Level;
 use crate::toolchain::Source;
 use rayon::prelude::*;
 use std::fmt::Write;
@@ -87,6 +88,53 @@ pub fn pool(built: &Built) -> Source {
     text.push_str(include_str!("../c/pool.c"));
     Source {
         name: format!("{}_pool.c", built.program.name),
+        text,
+        level: false,
+    }
+}
+
+/// The check of the processor.
+pub fn cpu_check(built: &Built, level: Level) -> Source {
+    let mut text = prelude(built);
+    text.push_str(&level_define(level));
+    text.push_str(include_str!("../c/cpu.c"));
+    Source {
+        name: format!("{}_cpu.c", built.program.name),
+        text,
+        level: false,
+    }
+}
+
+fn level_define(level: Level) -> String {
+    let number = match level {
+        Level::X86V2 => 2,
+        Level::X86V3 => 3,
+        Level::X86V4 => 4,
+        Level::Neon => 0,
+    };
+    format!("#define TINYC_LEVEL {number}\n")
+}
+
+/// Kernel table and processor check of an executable, under names that do not depend on the model.
+pub fn kernel_table(built: &Built, level: Level) -> Source {
+    let mut text = String::from("#include <stdint.h>\n#define TINYC(x) tinyc_##x\n");
+    text.push_str("typedef void tinyc_kernel(uint8_t *const *, int64_t, int64_t);\n");
+    for kernel in &built.linear {
+        text.push_str(&format!("tinyc_kernel {};\n", symbol(built, kernel)));
+    }
+    text.push_str("tinyc_kernel *const tinyc_kernels[] = {\n");
+    for kernel in &built.linear {
+        text.push_str(&format!("    {},\n", symbol(built, kernel)));
+    }
+    text.push_str("    0\n};\n");
+    text.push_str(&format!(
+        "const uint32_t tinyc_kernel_count = {};\n",
+        built.linear.len()
+    ));
+    text.push_str(&level_define(level));
+    text.push_str(include_str!("../c/cpu.c"));
+    Source {
+        name: format!("{}_table.c", built.program.name),
         text,
         level: false,
     }

@@ -80,11 +80,10 @@ impl Toolchain {
         if let Some(path) = cc_path {
             build.compiler(path);
         }
-        let path = build
+        let tool = build
             .try_get_compiler()
-            .map_err(|e| missing(level, cc_path, &e.to_string()))?
-            .path()
-            .to_path_buf();
+            .map_err(|e| missing(level, cc_path, &e.to_string()))?;
+        let path = tool.path().to_path_buf();
         let output = Command::new(&path)
             .arg("--version")
             .env("LC_ALL", "C")
@@ -94,7 +93,13 @@ impl Toolchain {
             return Err(missing(level, Some(&path), "it does not answer --version"));
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = text.lines().next().unwrap_or("").trim().to_string();
+        let line = text.lines().next().unwrap_or("").trim();
+        // `cc (Debian 12.2.0-14) 12.2.0` does not say which compiler it is.
+        let version = match line.strip_prefix("cc ") {
+            Some(rest) if tool.is_like_clang() => format!("clang {rest}"),
+            Some(rest) => format!("gcc {rest}"),
+            None => line.to_string(),
+        };
         Ok(Toolchain {
             path,
             version,

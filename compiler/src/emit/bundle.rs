@@ -1,0 +1,231 @@
+//! Writes the bundle of a `.tinyexe`: what `tinyc_runtime::bundle` describes and reads.
+//!
+//! In: [`Built`]. Out: an object file with the bundle as the section `tinyc_bundle`, for which the
+//! linker defines start and stop symbols. The digest of the machine code is known only after linking: [`seal`] writes it.
+
+use super::launches::{Launches, launches};
+use super::objects::data_object;
+use super::weights::pack_all;
+use crate::diag::{Error, Origin, Result};
+use crate::program::{Built, Io};
+use crate::uop::DType;
+use object::Architecture;
+use std::fmt::Write;
+use tinyc_runtime::bundle::{DIGEST_AT, ENTRY, Kind, MAGIC, VERSION, header_digest};
+use tinyc_runtime::program::{BARRIER, MAX_ARGUMENTS, PARALLEL, TYPES};
+use tinyc_runtime::sha256::Sha256;
+use tinyc_runtime::{Bundle, elf};
+
+/// Alignment of sections.
+const ALIGN: usize = 64;
+
+/// The bundle of a program as an object file. `target` and `toolchain` are one line each.
+pub fn bundle_object(
+    built: &Built,
+    target: &str,
+    toolchain: &str,
+    architecture: Architecture,
+) -> Result<Vec<u8>> {
+    let flat = launches(built)?;
+    if flat.max_args > MAX_ARGUMENTS as usize {
+        return Err(Error::unsupported(format!(
+            "a kernel takes {} buffers, a .tinyexe allows {MAX_ARGUMENTS}",
+            flat.max_args
+        )));
+    }
+    let weights = built.plan.weight_bytes as usize;
+    let small = [
+        (
+            Kind::Manifest,
+            manifest(built, target, toolchain).into_bytes(),
+        ),
+        (Kind::Program, program(built, &flat)),
+        (Kind::Tensors, tensors(built)?),
+        (
+            Kind::Kernels,
+            lines(built.linear.iter().map(|k| k.name.clone())),
+        ),
+        (
+            Kind::Origins,
+            lines(built.program.steps.iter().map(|s| origins(&s.origins))),
+        ),
+    ];
+    // Table: the small sections, the weights, the code.
+    let table = ENTRY * (1 + small.len() + 2);
+    let mut at = table.next_multiple_of(ALIGN);
+    let mut places = Vec::new();
+    for (kind, bytes) in &small {
+        places.push((*kind, at, bytes.len()));
+        at = (at + bytes.len()).next_multiple_of(ALIGN);
+    }
+    places.push((Kind::Weights, at, weights));
+    let total = at + weights;
+    places.push((Kind::Code, 0, 0));
+    data_object("tinyc_bundle", "tinyc_bundle", total, architecture, |out| {
+        for ((_, bytes), (_, start, len)) in small.iter().zip(&places) {
+            out[*start..start + len].copy_from_slice(bytes);
+        }
+        pack_all(built, &mut out[total - weights..])?;
+        for (i, &(kind, start, len)) in places.iter().enumerate() {
+            // The `sha2` crate uses the processor's instructions: weights may be large.
+            let digest = <sha2::Sha256 as sha2::Digest>::digest(&out[start..start + len]);
+            let entry = &mut out[ENTRY * (i + 1)..ENTRY * (i + 2)];
+            entry[..4].copy_from_slice(&kind.number().to_le_bytes());
+            entry[8..16].copy_from_slice(&(start as u64).to_le_bytes());
+            entry[16..24].copy_from_slice(&(len as u64).to_le_bytes());
+            entry[DIGEST_AT..].copy_from_slice(&digest);
+        }
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        out[12..16].copy_from_slice(&(places.len() as u32).to_le_bytes());
+        out[16..24].copy_from_slice(&(total as u64).to_le_bytes());
+        stamp_header(out, places.len())
+    })
+}
+
+/// Writes the digest of the machine code into a linked executable.
+pub fn seal(file: &mut [u8]) -> Result<()> {
+    let wrong = || Error::bug("the linked executable holds no sound bundle");
+    let (start, size) = elf::section(file, b"tinyc_bundle").ok_or_else(wrong)?;
+    let range = start as usize..(start + size) as usize;
+    let bundle = Bundle::open(file.get(range.clone()).ok_or_else(wrong)?).map_err(|_| wrong())?;
+    let hole = (start, bundle.bytes().len() as u64);
+    let count = bundle.sections().count();
+    let index = bundle
+        .sections()
+        .position(|s| s.kind == Kind::Code)
+        .ok_or_else(wrong)?;
+    let mut code = Sha256::new();
+    let bytes = elf::loaded(file, hole, &mut |part| code.update(part)).ok_or_else(wrong)?;
+    let out = file.get_mut(range).ok_or_else(wrong)?;
+    let entry = out
+        .get_mut(ENTRY * (index + 1)..ENTRY * (index + 2))
+        .ok_or_else(wrong)?;
+    entry[16..24].copy_from_slice(&bytes.to_le_bytes());
+    entry[DIGEST_AT..].copy_from_slice(&code.finish());
+    stamp_header(out, count)
+}
+
+fn stamp_header(out: &mut [u8], count: usize) -> Result<()> {
+    let digest = header_digest(out, count).ok_or_else(|| Error::bug("bundle without a table"))?;
+    out[DIGEST_AT..DIGEST_AT + 32].copy_from_slice(&digest);
+    Ok(())
+}
+
+fn manifest(built: &Built, target: &str, toolchain: &str) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        let one_line: String = value.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(text, "{key}={one_line}");
+    };
+    line("format", &VERSION.to_string());
+    line("name", &built.program.name);
+    line("tinyc", env!("CARGO_PKG_VERSION"));
+    line("target", target);
+    line("toolchain", toolchain);
+    line("model_sha256", &built.meta.model_sha256);
+    for option in &built.meta.options {
+        line("option", option);
+    }
+    for bound in &built.meta.bound {
+        line("bound", bound);
+    }
+    line("kernels", &built.linear.len().to_string());
+    line("launches", &built.program.steps.len().to_string());
+    line("arena_bytes", &built.plan.arena_bytes.to_string());
+    line(
+        "arena_lower_bound",
+        &built.plan.arena_lower_bound.to_string(),
+    );
+    line("weight_bytes", &built.plan.weight_bytes.to_string());
+    line("flops", &flops(built).to_string());
+    line("licence", "tinyc runtime: MIT OR Apache-2.0");
+    line(
+        "licence",
+        "Rust core and compiler-builtins: MIT OR Apache-2.0",
+    );
+    line("licence", "weights: as the model's author says");
+    text
+}
+
+/// Estimated operations of one run.
+fn flops(built: &Built) -> u64 {
+    let kernels = built
+        .program
+        .steps
+        .iter()
+        .filter_map(|s| built.linear.get(s.kernel));
+    kernels.map(|k| k.flops).fold(0, u64::saturating_add)
+}
+
+fn program(built: &Built, flat: &Launches) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend(built.plan.arena_bytes.to_le_bytes());
+    out.extend(flops(built).to_le_bytes());
+    let counts = [
+        flat.steps.len(),
+        flat.args.len(),
+        flat.places.len(),
+        built.linear.len(),
+    ];
+    out.extend(counts.iter().flat_map(|&n| (n as u32).to_le_bytes()));
+    for s in &flat.steps {
+        let flags = if s.parallel { PARALLEL } else { 0 } | if s.barrier { BARRIER } else { 0 };
+        let words = [s.kernel, s.first, s.count, flags];
+        out.extend(words.iter().flat_map(|n| n.to_le_bytes()));
+    }
+    out.extend(flat.args.iter().flat_map(|n| n.to_le_bytes()));
+    for (&(base, offset), buffer) in flat.places.iter().zip(&built.program.buffers) {
+        out.extend(offset.to_le_bytes());
+        out.extend(buffer.bytes().to_le_bytes());
+        out.extend(base.to_le_bytes());
+        out.extend(0u32.to_le_bytes());
+    }
+    out
+}
+
+fn tensors(built: &Built) -> Result<Vec<u8>> {
+    let (inputs, outputs) = (&built.program.inputs, &built.program.outputs);
+    let mut out = Vec::new();
+    out.extend((inputs.len() as u32).to_le_bytes());
+    out.extend((outputs.len() as u32).to_le_bytes());
+    for io in inputs.iter().chain(outputs) {
+        tensor(io, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn tensor(io: &Io, out: &mut Vec<u8>) -> Result<()> {
+    let unknown = |_: DType| Error::bug(format!("tensor '{}' of type {}", io.name, io.dtype));
+    let number = TYPES
+        .iter()
+        .position(|t| t.0 == io.dtype.name())
+        .ok_or_else(|| unknown(io.dtype))?;
+    let words = [number, io.name.len(), io.shape.len(), 0];
+    out.extend(words.iter().flat_map(|&n| (n as u32).to_le_bytes()));
+    out.extend(io.shape.iter().flat_map(|n| n.to_le_bytes()));
+    out.extend(io.name.bytes());
+    out.resize(out.len().next_multiple_of(8), 0);
+    Ok(())
+}
+
+fn lines(list: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in list {
+        out.extend(
+            line.chars()
+                .filter(|c| !c.is_control())
+                .collect::<String>()
+                .bytes(),
+        );
+        out.push(b'\n');
+    }
+    out
+}
+
+fn origins(list: &[Origin]) -> String {
+    list.iter()
+        .map(Origin::to_string)
+        .collect::<Vec<_>>()
+        .join(" + ")
+}

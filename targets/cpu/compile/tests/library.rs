@@ -1,0 +1,263 @@
+//! Static libraries linked into real programs: C, C++, Rust, with sanitizers, under valgrind and
+//! strace where these exist.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod model;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tinyc_compiler::target::{Emit, Target};
+use tinyc_target_cpu::{CpuTarget, Options};
+
+const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
+
+fn emit(name: &str, dir: &Path) {
+    let target = CpuTarget::new(Options::default())
+        .unwrap()
+        .with_renderer(model::render);
+    target.emit(&model::built(name), Emit::Lib, dir).unwrap();
+}
+
+fn call(command: &mut Command) -> Output {
+    let out = command.output().unwrap();
+    assert!(
+        out.status.success(),
+        "{command:?}: {}\n{}{}",
+        out.status,
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    out
+}
+
+fn has(tool: &str) -> bool {
+    let found = Command::new(tool)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success());
+    if !found {
+        eprintln!("skipped: no {tool}");
+    }
+    found
+}
+
+fn build_c(dir: &Path, out: &str, flags: &[&str]) -> PathBuf {
+    let program = dir.join(out);
+    call(
+        Command::new("gcc")
+            .args([
+                "-std=c11",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Wpedantic",
+                "-Werror",
+            ])
+            .args(flags)
+            .arg(format!("{PROGRAMS}/run.c"))
+            .arg(format!("-I{}", dir.display()))
+            .arg(format!("-L{}", dir.display()))
+            .args(["-lm", "-Wl,--gc-sections", "-o"])
+            .arg(&program)
+            .arg(dir.join("libm.a")),
+    );
+    program
+}
+
+fn numbers(out: &Output) -> Vec<f32> {
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.lines().map(hex_float).collect()
+}
+
+/// Reads what `%a` prints.
+fn hex_float(text: &str) -> f32 {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text),
+    };
+    let (mantissa, exponent) = rest.strip_prefix("0x").unwrap().split_once('p').unwrap();
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap() as f64;
+    let exponent: i32 = exponent.parse().unwrap();
+    (sign * digits * 2f64.powi(exponent - 4 * fraction.len() as i32)) as f32
+}
+
+fn expected() -> Vec<f32> {
+    let (mut y, sum) = model::expected(&model::input());
+    y.push(sum);
+    y
+}
+
+#[test]
+fn c_program() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("m", dir.path());
+    let plain = build_c(dir.path(), "plain", &[]);
+    assert_eq!(numbers(&call(&mut Command::new(&plain))), expected());
+    let threads = build_c(dir.path(), "threads", &["-DTHREADS=3"]);
+    assert_eq!(numbers(&call(&mut Command::new(&threads))), expected());
+
+    let symbols = call(Command::new("nm").arg(&plain));
+    let symbols = String::from_utf8_lossy(&symbols.stdout).to_string();
+    assert!(
+        symbols.contains("m_run") && !symbols.contains("pool_create"),
+        "{symbols}"
+    );
+    assert!(!symbols.contains("pthread"), "{symbols}");
+    call(Command::new("strip").arg(&plain));
+    assert!(std::fs::metadata(&plain).unwrap().len() < 250 << 10);
+
+    if has("valgrind") && valgrind_knows_this_level() {
+        call(
+            Command::new("valgrind")
+                .args(["-q", "--error-exitcode=9"])
+                .arg(&plain),
+        );
+    }
+    if has("strace") {
+        no_system_call_in_a_run(&plain);
+    }
+}
+
+/// Valgrind does not decode AVX-512.
+fn valgrind_knows_this_level() -> bool {
+    CpuTarget::new(Options::default()).unwrap().level().name() != "x86-64-v4"
+}
+
+fn no_system_call_in_a_run(program: &Path) {
+    let out = Command::new("strace").arg(program).output().unwrap();
+    let trace = String::from_utf8_lossy(&out.stderr).to_string();
+    if !trace.contains("execve") {
+        eprintln!("skipped: strace may not trace here");
+        return;
+    }
+    // After the start of the program only its output and its end are left.
+    let start = trace
+        .rfind("munmap")
+        .or_else(|| trace.rfind("prlimit64"))
+        .unwrap_or(0);
+    for line in trace[start..].lines().skip(1) {
+        let known = [
+            "write(",
+            "exit_group(",
+            "+++",
+            "fstat(",
+            "newfstatat(",
+            "brk(",
+            "getrandom(",
+        ];
+        assert!(known.iter().any(|k| line.starts_with(k)), "{line}\n{trace}");
+    }
+}
+
+#[test]
+fn sanitized_c_program() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("m", dir.path());
+    let flags = [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-DTHREADS=2",
+    ];
+    let program = build_c(dir.path(), "asan", &flags);
+    assert_eq!(numbers(&call(&mut Command::new(&program))), expected());
+}
+
+#[test]
+fn two_models_in_one_cpp_program() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("a", dir.path());
+    emit("b", dir.path());
+    let program = dir.path().join("two");
+    call(
+        Command::new("g++")
+            .args([
+                "-std=c++17",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Wpedantic",
+                "-Werror",
+            ])
+            .arg(format!("{PROGRAMS}/two.cc"))
+            .arg(format!("-I{}", dir.path().display()))
+            .arg("-o")
+            .arg(&program)
+            .args([dir.path().join("liba.a"), dir.path().join("libb.a")])
+            .args(["-lm", "-lpthread"]),
+    );
+    let out = call(&mut Command::new(&program));
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "0 0\n");
+}
+
+#[test]
+fn rust_program() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("m", dir.path());
+    let app = dir.path().join("app");
+    std::fs::create_dir_all(app.join("src")).unwrap();
+    std::fs::copy(format!("{PROGRAMS}/app.rs"), app.join("src/main.rs")).unwrap();
+    std::fs::write(
+        app.join("Cargo.toml"),
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+         [dependencies]\nm = { path = \"../m-rs\" }\n[workspace]\n",
+    )
+    .unwrap();
+    let out = call(
+        Command::new(env!("CARGO"))
+            .args(["run", "-q", "--offline"])
+            .current_dir(&app)
+            .env("CARGO_TARGET_DIR", dir.path().join("target"))
+            .env("RUSTFLAGS", "-Dwarnings"),
+    );
+    let text = String::from_utf8_lossy(&out.stdout);
+    let found: Vec<f32> = text
+        .lines()
+        .map(|l| f32::from_bits(l.parse().unwrap()))
+        .collect();
+    assert_eq!(found, [expected(), expected()].concat());
+}
+
+#[test]
+fn pkg_config_and_header() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("m", dir.path());
+    if has("pkg-config") {
+        let out = call(
+            Command::new("pkg-config")
+                .args(["--cflags", "--libs", "m"])
+                .env("PKG_CONFIG_PATH", dir.path()),
+        );
+        let text = String::from_utf8_lossy(&out.stdout).to_string();
+        assert!(text.contains("-lm") && text.contains("-I"), "{text}");
+    }
+    let header = std::fs::read_to_string(dir.path().join("m.h")).unwrap();
+    assert!(
+        header.contains("const float *x_0; /* f32 [6,5] */"),
+        "{header}"
+    );
+    assert!(header.contains("#define M_ARENA_BYTES 256"), "{header}");
+}
+
+#[test]
+fn two_builds_are_equal() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    emit("m", one.path());
+    emit("m", two.path());
+    for file in ["libm.a", "m.h", "m.pc", "mConfig.cmake", "m-rs/src/lib.rs"] {
+        let bytes = |dir: &Path| std::fs::read(dir.join(file)).unwrap();
+        assert!(bytes(one.path()) == bytes(two.path()), "{file}");
+    }
+}
+
+#[test]
+fn a_name_that_is_a_keyword_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = CpuTarget::new(Options::default())
+        .unwrap()
+        .with_renderer(model::render);
+    let e = target
+        .emit(&model::built("int"), Emit::Lib, dir.path())
+        .unwrap_err();
+    assert!(e.help.unwrap().contains("--name"));
+}

@@ -1,0 +1,168 @@
+//! The machine that runs a program: memory of arena and tensors, and the [`Device`] of one worker.
+
+use crate::Kernel;
+use crate::sys::{Errno, memory};
+use crate::team::Team;
+use tinyc_runtime::program::{Launch, MAX_ARGUMENTS, Place};
+use tinyc_runtime::{Device, Program, replay};
+
+/// Pages are larger: every mapping is aligned enough.
+const ALIGN: u64 = 64;
+
+/// A program with its memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    program: Program<'a>,
+    kernels: &'a [Kernel],
+    team: &'a Team,
+    /// Base pointers in the order of the launch tables.
+    bases: &'a [*mut u8],
+}
+
+// SAFETY: workers share the machine. They write only where the launch tables let them: disjoint
+// elements within one launch, with barriers between launches that depend on each other.
+unsafe impl Sync for Machine<'_> {}
+// SAFETY: as above.
+unsafe impl Send for Machine<'_> {}
+
+impl<'a> Machine<'a> {
+    /// Allocates arena and tensors. `None` when the kernel table is not the program's.
+    pub fn new(
+        program: Program<'a>,
+        weights: &'a [u8],
+        kernels: &'a [Kernel],
+        team: &'a Team,
+    ) -> Result<Option<Machine<'a>>, Errno> {
+        if kernels.len() != program.kernels as usize || weights.len() as u64 != program.weight_bytes
+        {
+            return Ok(None);
+        }
+        let too_large = Errno(12);
+        let count = program.bases();
+        // The table of bases, then the arena, then every tensor, in one block.
+        let mut total = (count as u64 * 8).next_multiple_of(ALIGN);
+        let arena_at = total;
+        let mut reserve = |bytes: u64| -> Result<(), Errno> {
+            let end = total.checked_add(bytes).ok_or(too_large)?;
+            total = end.checked_next_multiple_of(ALIGN).ok_or(too_large)?;
+            Ok(())
+        };
+        reserve(program.arena_bytes)?;
+        for index in 0..program.inputs + program.outputs {
+            reserve(program.tensor(index).map_or(0, |t| t.bytes))?;
+        }
+        let block = memory(usize::try_from(total).map_err(|_| too_large)?)?;
+        let start = block.as_mut_ptr();
+        // SAFETY: the block begins with room for `count` pointers, is aligned for them, lives for ever
+        // and is reached through nothing else.
+        let bases = unsafe { core::slice::from_raw_parts_mut(start.cast::<*mut u8>(), count) };
+        let mut at = arena_at;
+        for (index, base) in bases.iter_mut().enumerate() {
+            if index == 1 {
+                // Kernels do not write through the pointer of the weights.
+                *base = weights.as_ptr().cast_mut();
+                continue;
+            }
+            *base = start.wrapping_add(at as usize);
+            let bytes = match index {
+                0 => program.arena_bytes,
+                n => program.tensor(n as u32 - 2).map_or(0, |t| t.bytes),
+            };
+            at += bytes.next_multiple_of(ALIGN);
+        }
+        Ok(Some(Machine {
+            program,
+            kernels,
+            team,
+            bases,
+        }))
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program<'a> {
+        &self.program
+    }
+
+    /// Memory of a tensor: inputs first, then outputs.
+    pub fn tensor(&mut self, index: u32) -> &mut [u8] {
+        let bytes = self.program.tensor(index).map_or(0, |t| t.bytes);
+        match self.bases.get(index as usize + 2) {
+            // SAFETY: `new` reserved exactly this many bytes; no run is going on (`&mut self`).
+            Some(&base) => unsafe { core::slice::from_raw_parts_mut(base, bytes as usize) },
+            None => &mut [],
+        }
+    }
+
+    /// One run on all workers, from the first thread.
+    pub fn run(&mut self) {
+        if self.team.workers() > 1 {
+            self.team.start_job();
+        }
+        self.work(0);
+        self.team.barrier();
+    }
+
+    /// Jobs of a worker other than the first, for ever.
+    pub fn serve(&self, worker: u32) -> ! {
+        let mut seen = 0u32;
+        loop {
+            self.team.await_job(seen);
+            seen = seen.wrapping_add(1);
+            self.work(worker);
+            self.team.barrier();
+        }
+    }
+
+    fn work(&self, worker: u32) {
+        let mut device = Worker {
+            machine: self,
+            worker: i64::from(worker),
+            workers: i64::from(self.team.workers()),
+            pointers: [core::ptr::null_mut(); MAX_ARGUMENTS as usize],
+        };
+        match replay(&self.program, &mut device) {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// One worker as a device.
+struct Worker<'a> {
+    machine: &'a Machine<'a>,
+    worker: i64,
+    workers: i64,
+    /// Arguments of the launch at hand.
+    pointers: [*mut u8; MAX_ARGUMENTS as usize],
+}
+
+impl Device for Worker<'_> {
+    type Error = core::convert::Infallible;
+
+    fn launch(
+        &mut self,
+        launch: &Launch,
+        arguments: impl Iterator<Item = Place>,
+    ) -> Result<(), Self::Error> {
+        if self.worker != 0 && !launch.parallel() {
+            return Ok(());
+        }
+        for (pointer, place) in self.pointers.iter_mut().zip(arguments) {
+            let base = self.machine.bases.get(place.base as usize);
+            *pointer = base.map_or(core::ptr::null_mut(), |b| {
+                b.wrapping_add(place.offset as usize)
+            });
+        }
+        if let Some(kernel) = self.machine.kernels.get(launch.kernel as usize) {
+            // SAFETY: the bundle's digests are right, so the tables are those that the compiler made
+            // for these kernels; every place was checked to lie inside its memory.
+            unsafe { kernel(self.pointers.as_ptr(), self.worker, self.workers) }
+        }
+        Ok(())
+    }
+
+    fn barrier(&mut self) -> Result<(), Self::Error> {
+        self.machine.team.barrier();
+        Ok(())
+    }
+}
