@@ -435,7 +435,7 @@ mod tests {
                     r * u + u <= i64::from(registers),
                     "{rows}x{vectors}: {r}x{u}"
                 );
-                assert!(r * u >= 8.min(rows * vectors), "{rows}x{vectors}: {r}x{u}");
+                assert!(r * u >= 6.min(rows * vectors), "{rows}x{vectors}: {r}x{u}");
             }
         }
         assert_eq!(choose_tile(56, 4, false, &facts(32)).0, 14);
