@@ -15,6 +15,8 @@
 //! ```
 
 mod dump;
+#[cfg(test)]
+mod equivalence;
 mod fingerprint;
 mod kernels;
 mod options;

@@ -54,6 +54,8 @@ struct Request {
     index: Vec<UopId>,
     /// Asked from inside a contraction.
     contracting: bool,
+    /// Asked through padding, where the answer may not be needed.
+    padded: bool,
 }
 
 struct Analysis<'a> {
@@ -107,6 +109,7 @@ pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result
             root,
             index,
             contracting: false,
+            padded: false,
         });
     }
     for n in (0..graph.tensors.len()).rev() {
@@ -202,6 +205,7 @@ impl Analysis<'_> {
                 root,
                 index,
                 contracting: false,
+                padded: false,
             }];
         }
         let work = self.work[id.0 as usize];
@@ -293,7 +297,12 @@ impl Analysis<'_> {
         if work.contracts {
             let taken = matches!(tensor.op, Op::Reduce { .. })
                 && self.contracting_roots.contains(&roots[0]);
-            return requests.len() > 1 || !free || !covers_nest || taken || in_reduce;
+            return requests.len() > 1
+                || !free
+                || !covers_nest
+                || taken
+                || in_reduce
+                || requests[0].padded;
         }
         if roots.len() == 1
             && (free
@@ -322,8 +331,9 @@ impl Analysis<'_> {
         }
     }
 
-    /// A pad is answered from its source's halo when the source will be stored; else it is stored itself
-    /// if that pays.
+    /// A pad is answered from its source's halo when the source will be stored, and tested where it is
+    /// read when it pads with something else than zero (a maximum's window); else it is stored itself if
+    /// that pays.
     fn pad_needs_buffer(&self, id: TensorId) -> bool {
         let tensor = self.graph.tensor(id);
         let source = tensor.src[0];
@@ -331,7 +341,8 @@ impl Analysis<'_> {
             let op = &self.graph.tensor(source).op;
             !is_movement(op) && !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Full(_) | Op::Iota)
         };
-        !(stored_anyway && self.halo_allowed(id))
+        let max_pool = matches!(tensor.op, Op::Pad { value, .. } if value != 0);
+        !(stored_anyway && (max_pool || self.halo_allowed(id)))
     }
 
     /// True when a pad's zeros may lie around its stored source.
@@ -353,11 +364,13 @@ impl Analysis<'_> {
         let tensor = self.graph.tensor(id);
         let src = tensor.src.clone();
         let op = tensor.op.clone();
+        let padded = request.padded || matches!(op, Op::Pad { .. });
         let ask = |s: &mut Self, n: usize, index: Vec<UopId>, contracting: bool| {
             s.requests[src[n].0 as usize].push(Request {
                 root: request.root,
                 index,
                 contracting,
+                padded,
             });
         };
         let dims_of = |s: &Self, t: TensorId| s.dims[t.0 as usize].clone();
@@ -439,6 +452,7 @@ impl Analysis<'_> {
                         root,
                         index,
                         contracting: false,
+                        padded: false,
                     });
                 }
             }
