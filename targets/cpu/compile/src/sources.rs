@@ -7,7 +7,7 @@ use crate::level::Level;
 use crate::toolchain::Source;
 use rayon::prelude::*;
 use std::fmt::Write;
-use tinyc_compiler::diag::Result;
+use tinyc_compiler::diag::{Origin, Result};
 use tinyc_compiler::emit::{Launches, launches};
 use tinyc_compiler::program::{Built, LinearKernel};
 
@@ -53,6 +53,7 @@ pub fn kernels(built: &Built, render: Renderer) -> Result<Vec<Source>> {
             members.sort_unstable();
             let mut text = String::from("#include <stdint.h>\n#include <stddef.h>\n");
             for i in members {
+                text.push_str(&line_directive(&built.linear[i]));
                 text.push_str(&texts[i]);
                 text.push('\n');
             }
@@ -63,6 +64,26 @@ pub fn kernels(built: &Built, render: Renderer) -> Result<Vec<Source>> {
             }
         })
         .collect())
+}
+
+/// Names the "file" of a kernel after the model nodes that it computes, so that debuggers and profilers
+/// speak the user's names: `Conv 'conv1' + Relu 'relu1'`.
+fn line_directive(kernel: &LinearKernel) -> String {
+    let names: Vec<String> = kernel.origins.iter().map(Origin::to_string).collect();
+    let text = if names.is_empty() {
+        kernel.name.clone()
+    } else {
+        names.join(" + ")
+    };
+    // Slashes would be taken for folders.
+    let safe = |c: char| match c {
+        '/' | '\\' => '.',
+        '"' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let short: String = text.chars().take(200).map(safe).collect();
+    format!("#line 1 \"{short}\"\n")
 }
 
 /// The launch tables and the loop that walks them.

@@ -44,6 +44,7 @@ pub struct Toolchain {
 ///   those of IEEE; `-ffast-math` and `-fno-signed-zeros` are not used.
 /// - `-fno-stack-protector`, no unwind tables, `-fcf-protection=none`: generated leaf functions.
 /// - `-fno-ident`: no compiler banner in the object.
+/// - `-g1`: line tables, which map machine code to the model's nodes through `#line`.
 const COMMON: &[&str] = &[
     "-x",
     "c",
@@ -59,6 +60,8 @@ const COMMON: &[&str] = &[
     "-fno-asynchronous-unwind-tables",
     "-fno-unwind-tables",
     "-fno-ident",
+    "-g1",
+    "-gno-record-gcc-switches",
     "-ffunction-sections",
     "-fdata-sections",
     "-c",
@@ -141,10 +144,12 @@ impl Toolchain {
         let dir = temp_dir()?;
         let text = dir.path().join(&source.name);
         write(&text, source.text.as_bytes())?;
-        // Relative names, run inside the directory: no path of this machine gets into the object.
+        // Relative names, run inside the directory, which debug information calls `.`: no path of this
+        // machine gets into the object.
         self.call(
             Command::new(&self.path)
                 .args(&flags)
+                .arg(format!("-ffile-prefix-map={}=.", dir.path().display()))
                 .arg(&source.name)
                 .arg("-o")
                 .arg(&name)

@@ -124,30 +124,85 @@ fn valgrind_knows_this_level() -> bool {
     CpuTarget::new(Options::default()).unwrap().level().name() != "x86-64-v4"
 }
 
+/// A hundred runs make the same system calls as one.
 fn no_system_call_in_a_run(program: &Path) {
-    let out = Command::new("strace").arg(program).output().unwrap();
-    let trace = String::from_utf8_lossy(&out.stderr).to_string();
-    if !trace.contains("execve") {
+    let calls = |runs: &str| {
+        let out = Command::new("strace")
+            .arg("-f")
+            .arg(program)
+            .arg(runs)
+            .output()
+            .unwrap();
+        text(&out.stderr)
+            .lines()
+            .map(|l| l.split('(').next().unwrap_or("").to_string())
+            .collect::<Vec<_>>()
+    };
+    let one = calls("1");
+    if !one.iter().any(|l| l.starts_with("execve")) {
         eprintln!("skipped: strace may not trace here");
         return;
     }
-    // After the start of the program only its output and its end are left.
-    let start = trace
-        .rfind("munmap")
-        .or_else(|| trace.rfind("prlimit64"))
-        .unwrap_or(0);
-    for line in trace[start..].lines().skip(1) {
-        let known = [
-            "write(",
-            "exit_group(",
-            "+++",
-            "fstat(",
-            "newfstatat(",
-            "brk(",
-            "getrandom(",
-        ];
-        assert!(known.iter().any(|k| line.starts_with(k)), "{line}\n{trace}");
+    assert_eq!(one, calls("100"));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).to_string()
+}
+
+/// The archive for another architecture, run by an emulator.
+#[test]
+fn aarch64_program_under_qemu() {
+    let compiler = "aarch64-linux-gnu-gcc";
+    if !has(compiler) || !has("qemu-aarch64") {
+        return;
     }
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        cpu: "aarch64-neon".into(),
+        cc: Some(compiler.into()),
+        cache: None,
+    };
+    let target = CpuTarget::new(options)
+        .unwrap()
+        .with_renderer(model::render);
+    target
+        .emit(&model::built("m"), Emit::Lib, dir.path())
+        .unwrap();
+    let program = dir.path().join("program");
+    call(
+        Command::new(compiler)
+            .args(["-std=c11", "-O1", "-static", "-DTHREADS=2"])
+            .arg(format!("{PROGRAMS}/run.c"))
+            .arg(format!("-I{}", dir.path().display()))
+            .arg(dir.path().join("libm.a"))
+            .args(["-lpthread", "-o"])
+            .arg(&program),
+    );
+    let out = call(Command::new("qemu-aarch64").arg(&program));
+    assert_eq!(numbers(&out), expected());
+}
+
+/// Machine code is mapped to the model's nodes.
+#[test]
+fn line_tables_name_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    emit("m", dir.path());
+    if has("readelf") {
+        let out = call(
+            Command::new("readelf")
+                .arg("--debug-dump=line")
+                .arg(dir.path().join("libm.a")),
+        );
+        assert!(text(&out.stdout).contains("MatMul 'fc' (-> 'hidden')"));
+    }
+    let archive = std::fs::read(dir.path().join("libm.a")).unwrap();
+    let temp = std::env::temp_dir().display().to_string();
+    assert!(
+        !archive
+            .windows(temp.len() + 7)
+            .any(|w| w == format!("{temp}/tinyc-").as_bytes())
+    );
 }
 
 #[test]

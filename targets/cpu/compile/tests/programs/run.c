@@ -1,6 +1,7 @@
 /* Runs the hand-made model m and prints its outputs; also checks every error code. */
 #include "m.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #ifndef THREADS
 #define THREADS 0
@@ -8,7 +9,7 @@
 
 static _Alignas(M_ARENA_ALIGN) unsigned char arena[M_IO_ARENA_BYTES];
 
-int main(void)
+int main(int argc, char **argv)
 {
     float x[M_INPUT_X_0_ELEMENTS], y[M_OUTPUT_Y_ELEMENTS], sum[1];
     for (int i = 0; i < M_INPUT_X_0_ELEMENTS; i++)
@@ -24,7 +25,9 @@ int main(void)
     if (m_abi_version() != M_ABI_VERSION || m_check_cpu() != M_OK)
         return 3;
     memset(arena, 0xff, sizeof arena);
-    int code = m_run(&in, &out, arena, pool);
+    int code = M_OK;
+    for (int n = argc > 1 ? atoi(argv[1]) : 1; n > 0 && code == M_OK; n--)
+        code = m_run(&in, &out, arena, pool);
     if (code != M_OK) {
         printf("%s\n", m_error(code));
         return 1;
