@@ -16,6 +16,15 @@ pub struct Timing {
     pub high: u64,
     /// Runs.
     pub runs: u64,
+    /// Every time, ascending, big-endian.
+    samples: &'static [[u8; 8]],
+}
+
+impl Timing {
+    /// Every time, ascending.
+    pub fn times(&self) -> impl Iterator<Item = u64> {
+        self.samples.iter().map(|s| u64::from_be_bytes(*s))
+    }
 }
 
 /// Most runs that are kept.
@@ -46,6 +55,7 @@ pub fn measure(machine: &mut Machine<'_>, nanos: u64) -> Result<Timing, Errno> {
     let samples = samples.get_mut(..runs).unwrap_or(&mut []);
     // Big-endian bytes sort like the numbers.
     samples.sort_unstable();
+    let samples: &'static [[u8; 8]] = samples;
     let at = |part: usize| {
         let index = (runs.saturating_sub(1)) * part / 100;
         samples.get(index).map_or(0, |s| u64::from_be_bytes(*s))
@@ -56,6 +66,7 @@ pub fn measure(machine: &mut Machine<'_>, nanos: u64) -> Result<Timing, Errno> {
         low: at(10),
         high: at(90),
         runs: runs as u64,
+        samples,
     })
 }
 

@@ -37,7 +37,7 @@ pub enum Action<'a> {
     Help,
 }
 
-const HELP: &str = "usage: MODEL.tinyexe --info
+const HELP: &str = "usage: MODEL.tinyexe --info [--json]
        MODEL.tinyexe --run IN.npz -o OUT.npz [--threads N]
        MODEL.tinyexe --bench [--threads N] [--seconds S] [--json]
 
@@ -176,6 +176,93 @@ fn finish(out: Output) -> i32 {
     }
 }
 
+/// `--info --json`.
+pub fn info_json(bundle: &Bundle<'_>) -> i32 {
+    let program = match bundle.program() {
+        Ok(program) => program,
+        Err(e) => return refuse(e),
+    };
+    let mut out = Output::new(STDOUT);
+    out.text("{");
+    for key in ["name", "tinyc", "target", "toolchain", "model_sha256"] {
+        let value = bundle.value(key).unwrap_or("");
+        out.text("\"")
+            .text(key)
+            .text("\": \"")
+            .json(value)
+            .text("\", ");
+    }
+    for key in [
+        "format",
+        "kernels",
+        "launches",
+        "arena_bytes",
+        "arena_lower_bound",
+        "weight_bytes",
+        "flops",
+    ] {
+        let value = bundle.value(key).unwrap_or("0");
+        out.text("\"").text(key).text("\": ").text(value).text(", ");
+    }
+    for (key, name) in [
+        ("option", "options"),
+        ("bound", "bound"),
+        ("licence", "licences"),
+    ] {
+        out.text("\"").text(name).text("\": [");
+        for (i, value) in bundle.values(key).enumerate() {
+            out.text(if i == 0 { "\"" } else { ", \"" })
+                .json(value)
+                .text("\"");
+        }
+        out.text("], ");
+    }
+    for (name, from, to) in [
+        ("inputs", 0, program.inputs),
+        ("outputs", program.inputs, program.inputs + program.outputs),
+    ] {
+        out.text("\"").text(name).text("\": [");
+        for index in from..to {
+            let Some(tensor) = program.tensor(index) else {
+                continue;
+            };
+            out.text(if index == from { "" } else { ", " })
+                .text("{\"name\": \"")
+                .json(tensor.name);
+            out.text("\", \"dtype\": \"")
+                .text(tensor.type_name())
+                .text("\", \"shape\": [");
+            for (i, dim) in tensor.dims().enumerate() {
+                out.text(if i == 0 { "" } else { ", " }).number(dim);
+            }
+            out.text("]}");
+        }
+        out.text("], ");
+    }
+    out.text("\"sections\": [");
+    for (i, section) in bundle.sections().enumerate() {
+        out.text(if i == 0 { "" } else { ", " })
+            .text("{\"name\": \"")
+            .text(section.kind.name());
+        out.text("\", \"bytes\": ")
+            .number(section.size)
+            .text(", \"sha256\": \"");
+        hex(&section.digest, &mut out);
+        out.text("\"}");
+    }
+    out.text("]}\n");
+    finish(out)
+}
+
+fn hex(bytes: &[u8], out: &mut Output) {
+    for byte in bytes {
+        let digits = b"0123456789abcdef";
+        for nibble in [byte >> 4, byte & 15] {
+            out.bytes(&[digits.get(nibble as usize).copied().unwrap_or(b'?')]);
+        }
+    }
+}
+
 /// `--info`.
 pub fn info(bundle: &Bundle<'_>) -> i32 {
     let mut out = Output::new(STDOUT);
@@ -202,12 +289,7 @@ pub fn info(bundle: &Bundle<'_>) -> i32 {
             .text(" ")
             .number(section.size)
             .text(" bytes ");
-        for byte in section.digest {
-            let digits = b"0123456789abcdef";
-            for nibble in [byte >> 4, byte & 15] {
-                out.bytes(&[digits.get(nibble as usize).copied().unwrap_or(b'?')]);
-            }
-        }
+        hex(&section.digest, &mut out);
         out.text("\n");
     }
     finish(out)
@@ -274,7 +356,14 @@ pub fn bench(machine: &mut Machine<'_>, bundle: &Bundle<'_>, request: &Request<'
         out.text(", \"runs\": ").number(timing.runs);
         out.text(", \"threads\": ")
             .number(u64::from(request.threads));
-        out.text(", \"gflops\": ").fixed(speed, 2).text("}]}\n");
+        out.text(", \"gflops\": ").fixed(speed, 2);
+        out.text("}], \"flops\": ")
+            .number(flops)
+            .text(", \"times_ms\": [");
+        for (i, time) in timing.times().enumerate() {
+            out.text(if i == 0 { "" } else { ", " }).fixed(time, 6);
+        }
+        out.text("]}\n");
     } else {
         out.text(name)
             .text(": median ")

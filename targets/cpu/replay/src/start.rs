@@ -127,7 +127,11 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
         Err(e) => return refuse(e),
     };
     if request.action == Action::Info {
-        return command::info(&bundle);
+        return if request.json {
+            command::info_json(&bundle)
+        } else {
+            command::info(&bundle)
+        };
     }
     let program = match bundle.program() {
         Ok(program) => program,
