@@ -9,9 +9,9 @@ use crate::{part, u16_at, u32_at};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Array<'a> {
     /// Type as NumPy writes it: `<f4`.
-    pub descr: &'a str,
+    pub descr: &'a [u8],
     /// Text between the parentheses of the shape.
-    shape: &'a str,
+    shape: &'a [u8],
     /// Column-major.
     pub fortran: bool,
     /// Everything after the header.
@@ -27,16 +27,13 @@ impl<'a> Array<'a> {
             2 | 3 => (12, u32_at(file, 8)?),
             _ => return None,
         };
-        let header = core::str::from_utf8(part(file, start, u64::from(len))?).ok()?;
+        let header = part(file, start, u64::from(len))?;
         let data = file.get(usize::try_from(start + u64::from(len)).ok()?..)?;
-        let descr = after(header, "descr")?;
-        let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-        let descr = descr.get(1..)?.split(quote).next()?;
-        let fortran = after(header, "fortran_order")?.starts_with("True");
-        let shape = after(header, "shape")?
-            .strip_prefix('(')?
-            .split(')')
-            .next()?;
+        let (quote, descr) = after(header, b"descr")?.split_first()?;
+        matches!(quote, b'\'' | b'"').then_some(())?;
+        let descr = until(descr, *quote)?;
+        let fortran = after(header, b"fortran_order")?.starts_with(b"True");
+        let shape = until(after(header, b"shape")?.strip_prefix(b"(")?, b')')?;
         Some(Array {
             descr,
             shape,
@@ -45,35 +42,51 @@ impl<'a> Array<'a> {
         })
     }
 
-    /// Extents; an extent that is no number ends as `None` inside.
+    /// Extents; one that is no number is `None` inside.
     pub fn dims(&self) -> impl Iterator<Item = Option<u64>> + use<'a> {
-        let parts = self
-            .shape
-            .split(',')
-            .map(str::trim)
-            .filter(|p| !p.is_empty());
-        parts.map(|p| p.trim_end_matches('L').parse().ok())
+        let parts = self.shape.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        parts.filter(|p| !p.is_empty()).map(number)
     }
 
     /// True for a type and shape, in row-major order (which a vector always is).
     pub fn is(&self, descr: &str, dims: impl ExactSizeIterator<Item = u64>) -> bool {
-        let plain = |d: &str| -> [u8; 2] {
-            let mut bytes = d.bytes().skip_while(|b| matches!(b, b'<' | b'|' | b'='));
+        let plain = |d: &[u8]| -> [u8; 2] {
+            let mut bytes = d
+                .iter()
+                .copied()
+                .skip_while(|b| matches!(b, b'<' | b'|' | b'='));
             [bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)]
         };
         let row_major = !self.fortran || dims.len() <= 1;
         row_major
-            && !self.descr.starts_with('>')
-            && plain(self.descr) == plain(descr)
+            && !self.descr.starts_with(b">")
+            && plain(self.descr) == plain(descr.as_bytes())
             && self.dims().eq(dims.map(Some))
     }
 }
 
 /// Text after `'key':`, without leading spaces.
-fn after<'a>(header: &'a str, key: &str) -> Option<&'a str> {
-    let at = header.find(key)?;
+fn after<'a>(header: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let at = header.windows(key.len().max(1)).position(|w| w == key)?;
     let rest = header.get(at + key.len()..)?;
-    Some(rest.get(rest.find(':')? + 1..)?.trim_start())
+    let colon = rest.iter().position(|&b| b == b':')?;
+    Some(rest.get(colon + 1..)?.trim_ascii_start())
+}
+
+/// Text before the first `end`.
+fn until(text: &[u8], end: u8) -> Option<&[u8]> {
+    text.get(..text.iter().position(|&b| b == end)?)
+}
+
+/// A decimal number, perhaps with the `L` of Python 2.
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_suffix(b"L").unwrap_or(text);
+    let mut value = 0u64;
+    for b in digits {
+        let digit = b.checked_sub(b'0').filter(|d| *d < 10)?;
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    (!digits.is_empty()).then_some(value)
 }
 
 /// Longest header that [`header`] writes.

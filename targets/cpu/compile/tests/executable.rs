@@ -194,6 +194,25 @@ fn needs_no_library() {
     assert!(!segments.contains("RWE"), "{segments}");
 }
 
+/// The replay program cannot panic: no code of core's panic machinery was linked into it.
+#[test]
+fn no_panic_is_reachable() {
+    let archive = concat!(env!("OUT_DIR"), "/libtinyc_replay.a");
+    let Ok(out) = Command::new("nm").arg(archive).output() else {
+        eprintln!("skipped: no nm");
+        return;
+    };
+    let symbols = text(&out.stdout);
+    let object = symbols
+        .split("\n\n")
+        .find(|o| o.contains("tinyc_start"))
+        .unwrap();
+    assert!(
+        object.contains("_start") && !object.contains("panicking"),
+        "{object}"
+    );
+}
+
 #[test]
 fn a_flipped_byte_is_refused_with_the_section() {
     let dir = tempfile::tempdir().unwrap();
@@ -246,6 +265,22 @@ fn hostile_files_do_not_panic_the_reader() {
     for cut in (0..sound.len()).step_by(997) {
         assert!(read(&sound[..cut]).is_err());
     }
+    // Any one byte: refused, unless it is a section header, which nothing loads.
+    let loaded = (0..)
+        .map_while(|i| tinyc_runtime::elf::segment(&sound, i))
+        .flatten()
+        .map(|s| s.offset + s.size)
+        .max()
+        .unwrap();
+    let mut damaged = sound.clone();
+    for at in (0..sound.len()).step_by(61) {
+        damaged[at] ^= 0x10;
+        assert!(
+            read(&damaged).is_err() || at as u64 >= loaded || padding(&sound, at),
+            "{at}"
+        );
+        damaged[at] ^= 0x10;
+    }
     // Contradictions behind right digests: every word of the tables set to something large.
     let (program, tensors) = (
         bundle.section(Kind::Program).unwrap().bytes,
@@ -272,6 +307,19 @@ fn hostile_files_do_not_panic_the_reader() {
             }
         }
     }
+}
+
+/// Bytes of the file between segments are not loaded, and sections of the bundle are aligned.
+fn padding(file: &[u8], at: usize) -> bool {
+    let bundle = read(file).unwrap();
+    let start = bundle.bytes().as_ptr().addr() - file.as_ptr().addr();
+    let inside = |from: u64, size: u64| from <= at as u64 && (at as u64) < from + size;
+    let segments = (0..)
+        .map_while(|i| tinyc_runtime::elf::segment(file, i))
+        .flatten();
+    let loaded = segments.into_iter().any(|s| inside(s.offset, s.size));
+    let in_bundle = inside(start as u64, bundle.bytes().len() as u64);
+    !loaded || (in_bundle && file[at] == 0)
 }
 
 #[test]

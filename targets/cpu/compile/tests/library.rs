@@ -168,6 +168,49 @@ fn all_levels_of_this_host() {
     }
 }
 
+/// An older processor gets an error code, not an illegal instruction.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn older_processors_are_refused() {
+    if !has("qemu-x86_64") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        cpu: "x86-64-v3".into(),
+        ..Options::default()
+    };
+    let target = CpuTarget::new(options)
+        .unwrap()
+        .with_renderer(model::render);
+    target
+        .emit(&model::built("m"), Emit::Lib, dir.path())
+        .unwrap();
+    let program = build_c(dir.path(), "program", &["-static"]);
+    let exe = target
+        .emit(&model::built("m"), Emit::Exe, dir.path())
+        .unwrap()[0]
+        .path
+        .clone();
+    let on = |cpu: &str, program: &Path, arguments: &[&str]| {
+        let mut command = Command::new("qemu-x86_64");
+        command
+            .args(["-cpu", cpu])
+            .arg(program)
+            .args(arguments)
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    assert_eq!(on("Nehalem", &program, &[]), Some(40));
+    assert_eq!(on("Haswell", &program, &[]), Some(0));
+    let bench = ["--bench", "--seconds", "0.01"];
+    assert_eq!(on("Nehalem", &exe, &bench), Some(5));
+    assert_eq!(on("Haswell", &exe, &bench), Some(0));
+    assert_eq!(on("Nehalem", &exe, &["--info"]), Some(0));
+}
+
 /// The archive for another architecture, run by an emulator.
 #[test]
 fn aarch64_program_under_qemu() {

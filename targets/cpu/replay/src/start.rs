@@ -198,7 +198,7 @@ fn open() -> Result<Bundle<'static>, Error> {
         let Some(segment) = segment else { continue };
         for (address, size) in elf::outside(segment.address, segment.size, hole) {
             // SAFETY: a loaded segment is mapped at its address (the executable is not relocated).
-            // Writable ones hold constants only: everything that changes starts as zero.
+            // Nothing has written to the writable ones yet.
             code.update(unsafe {
                 core::slice::from_raw_parts(address as *const u8, size as usize)
             });

@@ -22,9 +22,11 @@ int main(int argc, char **argv)
     if (pool == NULL)
         return 2;
 #endif
+    memset(arena, 0xff, sizeof arena);
+    if (m_check_cpu() == M_ERROR_CPU)
+        return m_run(&in, &out, arena, pool) == M_ERROR_CPU ? 40 : 3;
     if (m_abi_version() != M_ABI_VERSION || m_check_cpu() != M_OK)
         return 3;
-    memset(arena, 0xff, sizeof arena);
     int code = M_OK;
     for (int n = argc > 1 ? atoi(argv[1]) : 1; n > 0 && code == M_OK; n--)
         code = m_run(&in, &out, arena, pool);
