@@ -6,29 +6,40 @@
 //! rest, so a torn or damaged entry counts as absent. Deleting the directory at any time is fine.
 
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// SHA-256 in lower-case hex.
 pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A cache directory; without one nothing is kept.
+/// Objects kept in memory as long as the cache lives, and in a directory when there is one.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
     dir: Option<PathBuf>,
+    /// Library and executable of one model contain the same objects.
+    memory: Arc<Mutex<HashMap<String, Vec<u8>>>>,
 }
 
 impl Cache {
     /// A cache in `dir`, made on first use.
     pub fn new(dir: Option<PathBuf>) -> Cache {
-        Cache { dir }
+        Cache {
+            dir,
+            memory: Arc::default(),
+        }
     }
 
     /// The object for `key` (any parts; their order and lengths count).
     pub fn get(&self, key: &[&[u8]]) -> Option<Vec<u8>> {
-        let mut bytes = std::fs::read(self.path(key)?).ok()?;
+        let name = name(key);
+        if let Some(object) = self.memory.lock().ok()?.get(&name) {
+            return Some(object.clone());
+        }
+        let mut bytes = std::fs::read(self.path(&name)?).ok()?;
         let body = bytes.len().checked_sub(32)?;
         let sound = Sha256::digest(&bytes[..body]).as_slice() == &bytes[body..];
         bytes.truncate(body);
@@ -37,20 +48,27 @@ impl Cache {
 
     /// Keeps an object. Failing to write is not an error: the cache only saves time.
     pub fn put(&self, key: &[&[u8]], object: &[u8]) {
-        if let Some(path) = self.path(key) {
+        let name = name(key);
+        if let Some(path) = self.path(&name) {
             let _ = write_atomically(&path, object);
+        }
+        if let Ok(mut memory) = self.memory.lock() {
+            memory.insert(name, object.to_vec());
         }
     }
 
-    fn path(&self, key: &[&[u8]]) -> Option<PathBuf> {
-        let mut hash = Sha256::new();
-        for part in key {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let name = hex(&hash.finalize());
+    fn path(&self, name: &str) -> Option<PathBuf> {
         Some(self.dir.as_ref()?.join(&name[..2]).join(&name[2..]))
     }
+}
+
+fn name(key: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in key {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())
 }
 
 fn write_atomically(path: &Path, object: &[u8]) -> std::io::Result<()> {
@@ -76,10 +94,13 @@ mod tests {
         cache.put(&[b"a", b"b"], b"object");
         assert_eq!(cache.get(&[b"a", b"b"]).unwrap(), b"object");
         assert_eq!(cache.get(&[b"ab", b""]), None);
-        let path = cache.path(&[b"a", b"b"]).unwrap();
+        let path = cache.path(&name(&[b"a", b"b"])).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[0] ^= 1;
+        let other = Cache::new(Some(dir.path().to_path_buf()));
+        assert_eq!(other.get(&[b"a", b"b"]).unwrap(), b"object");
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(cache.get(&[b"a", b"b"]), None);
+        assert_eq!(other.get(&[b"a", b"b"]), None);
+        assert_eq!(cache.get(&[b"a", b"b"]).unwrap(), b"object");
     }
 }

@@ -124,7 +124,7 @@ impl Target for CpuTarget {
         let mut replay = sources::replay(built)?;
         replay.text.push_str(include_str!("../c/loader.c"));
         sources.extend([replay, sources::pool(built)]);
-        let mut weights = loader::Aligned::zeroed(built.plan.weight_bytes as usize);
+        let mut weights = loader::Pages::zeroed(built.plan.weight_bytes as usize)?;
         let (objects, packed) = rayon::join(
             || self.compile(&sources),
             || pack_all(built, weights.as_mut()),

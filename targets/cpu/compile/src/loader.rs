@@ -5,6 +5,7 @@
 //! shared object that is deleted as soon as it is loaded.
 
 use crate::toolchain::{Object, Toolchain, temp_dir, write};
+use memmap2::MmapMut;
 use std::ffi::c_void;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::program::{Built, Io};
@@ -14,26 +15,25 @@ type Launch = unsafe extern "C" fn(*const *mut u8, *mut c_void) -> i32;
 type PoolCreate = unsafe extern "C" fn(i32) -> *mut c_void;
 type PoolDestroy = unsafe extern "C" fn(*mut c_void);
 
-/// Alignment of arena, weights and copied tensors.
-const ALIGN: usize = 64;
-
-/// Zeroed bytes at an address that is a multiple of [`ALIGN`].
-pub struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
+/// Zeroed bytes that start at a page.
+pub struct Pages {
+    map: MmapMut,
     len: usize,
 }
 
-impl Aligned {
-    /// `len` zero bytes.
-    pub fn zeroed(len: usize) -> Aligned {
-        let bytes = vec![0; len + ALIGN];
-        let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Aligned { bytes, start, len }
+impl Pages {
+    /// `len` zero bytes, in huge pages where the system has them: kernels walk weights and arena in
+    /// large strides, and a miss of the translation buffer costs more than one of the cache.
+    pub fn zeroed(len: usize) -> Result<Pages> {
+        let none = |e| Error::environment(format!("no memory for {len} bytes: {e}"));
+        let map = MmapMut::map_anon(len.max(1)).map_err(none)?;
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Pages { map, len })
     }
     /// All of it.
     pub fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
+        &mut self.map[..self.len]
     }
 }
 
@@ -55,8 +55,8 @@ impl Drop for Pool {
 struct Loaded {
     pool: Option<Pool>,
     launch: Launch,
-    arena: Aligned,
-    weights: Aligned,
+    arena: Pages,
+    weights: Pages,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     _library: libloading::Library,
@@ -69,7 +69,7 @@ unsafe impl Send for Loaded {}
 /// Where a caller's tensor is copied when its address does not suit its element type.
 struct Tensor {
     io: Io,
-    copy: Option<Aligned>,
+    copy: Option<Pages>,
 }
 
 impl Tensor {
@@ -88,11 +88,12 @@ impl Tensor {
     fn suits(&self, pointer: *const u8) -> bool {
         pointer.align_offset(self.io.dtype.size()) == 0
     }
-    fn copy(&mut self) -> &mut [u8] {
-        let len = self.io.bytes();
-        self.copy
-            .get_or_insert_with(|| Aligned::zeroed(len))
-            .as_mut()
+    fn copy(&mut self) -> Result<&mut [u8]> {
+        let copy = match self.copy.take() {
+            Some(copy) => copy,
+            None => Pages::zeroed(self.io.bytes())?,
+        };
+        Ok(self.copy.insert(copy).as_mut())
     }
 }
 
@@ -101,7 +102,7 @@ pub fn load(
     built: &Built,
     toolchain: &Toolchain,
     objects: &[Object],
-    weights: Aligned,
+    weights: Pages,
     threads: usize,
 ) -> Result<Box<dyn Session>> {
     let dir = temp_dir()?;
@@ -161,7 +162,7 @@ pub fn load(
     Ok(Box::new(Loaded {
         pool,
         launch,
-        arena: Aligned::zeroed(built.plan.arena_bytes as usize),
+        arena: Pages::zeroed(built.plan.arena_bytes as usize)?,
         weights,
         inputs: tensors(&built.program.inputs),
         outputs: tensors(&built.program.outputs),
@@ -189,8 +190,9 @@ impl Session for Loaded {
             bases.push(if tensor.suits(bytes.as_ptr()) {
                 bytes.as_ptr().cast_mut()
             } else {
-                tensor.copy().copy_from_slice(bytes);
-                tensor.copy().as_mut_ptr()
+                let copy = tensor.copy()?;
+                copy.copy_from_slice(bytes);
+                copy.as_mut_ptr()
             });
         }
         for (tensor, bytes) in self.outputs.iter_mut().zip(outputs.iter_mut()) {
@@ -198,7 +200,7 @@ impl Session for Loaded {
             bases.push(if tensor.suits(bytes.as_ptr()) {
                 bytes.as_mut_ptr()
             } else {
-                tensor.copy().as_mut_ptr()
+                tensor.copy()?.as_mut_ptr()
             });
         }
         let pool = self
@@ -215,7 +217,7 @@ impl Session for Loaded {
         }
         for (tensor, bytes) in self.outputs.iter_mut().zip(outputs) {
             if !tensor.suits(bytes.as_ptr()) {
-                bytes.copy_from_slice(tensor.copy());
+                bytes.copy_from_slice(tensor.copy()?);
             }
         }
         Ok(())

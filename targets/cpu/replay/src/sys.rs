@@ -37,6 +37,7 @@ mod number {
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const LSEEK: usize = 8;
+    pub const MADVISE: usize = 28;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -48,6 +49,7 @@ mod number {
     pub const EXIT_GROUP: usize = 94;
     pub const OPENAT: usize = 56;
     pub const LSEEK: usize = 62;
+    pub const MADVISE: usize = 233;
 }
 
 /// One system call.
@@ -159,7 +161,8 @@ pub fn map_file(fd: Fd) -> Result<&'static [u8], Errno> {
     Ok(unsafe { core::slice::from_raw_parts(at as *const u8, size) })
 }
 
-/// Zeroed memory, page-aligned, that stays until the process ends.
+/// Zeroed memory, page-aligned, that stays until the process ends. In huge pages where the system has
+/// them: kernels walk the arena in large strides.
 pub fn memory(bytes: usize) -> Result<&'static mut [u8], Errno> {
     if bytes == 0 {
         return Ok(&mut []);
@@ -169,6 +172,9 @@ pub fn memory(bytes: usize) -> Result<&'static mut [u8], Errno> {
     let arguments = [0, bytes, READ_WRITE, PRIVATE_ANONYMOUS, usize::MAX, 0];
     // SAFETY: a new mapping at an address that the system picks.
     let at = unsafe { call(number::MMAP, arguments) }?;
+    const HUGE_PAGE: usize = 14;
+    // SAFETY: advice about our own mapping. Refusing it does no harm.
+    let _ = unsafe { call(number::MADVISE, [at, bytes, HUGE_PAGE, 0, 0, 0]) };
     // SAFETY: the mapping has `bytes` zeroed bytes, is new and is never undone.
     Ok(unsafe { core::slice::from_raw_parts_mut(at as *mut u8, bytes) })
 }
