@@ -175,10 +175,10 @@ fn program(built: &Built, flat: &Launches) -> Vec<u8> {
         out.extend(words.iter().flat_map(|n| n.to_le_bytes()));
     }
     out.extend(flat.args.iter().flat_map(|n| n.to_le_bytes()));
-    for (&(base, offset), buffer) in flat.places.iter().zip(&built.program.buffers) {
-        out.extend(offset.to_le_bytes());
-        out.extend(buffer.bytes().to_le_bytes());
-        out.extend(base.to_le_bytes());
+    for place in &flat.places {
+        out.extend(place.offset.to_le_bytes());
+        out.extend(place.bytes.to_le_bytes());
+        out.extend(place.base.to_le_bytes());
         out.extend(0u32.to_le_bytes());
     }
     out

@@ -5,7 +5,7 @@
 //! kernel numbers, argument counts, offsets inside the arena, the weights and the caller's tensors.
 //!
 //! Example: a step `k0(input 0, arena+64)` becomes `Launch { kernel: 0, first: 0, count: 2, .. }` with
-//! `args = [0, 1]` and `places = [(2, 0), (0, 64)]`: bases are arena, weights, inputs, outputs.
+//! `args = [0, 1]`, and the places are base 2 at 0 and base 0 at 64.
 
 use crate::diag::{Error, Result};
 use crate::program::{Built, Place};
@@ -25,6 +25,17 @@ pub struct Launch {
     pub barrier: bool,
 }
 
+/// Where a buffer is. Base 0 is the arena, 1 the weights, then each input, then each output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Placed {
+    /// Which memory.
+    pub base: u32,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes of the buffer; 0 for one that no launch uses.
+    pub bytes: u64,
+}
+
 /// Flat tables of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Launches {
@@ -32,9 +43,8 @@ pub struct Launches {
     pub steps: Vec<Launch>,
     /// Buffer numbers, by launch.
     pub args: Vec<u32>,
-    /// For each buffer: base and byte offset. Base 0 is the arena, 1 the weights, then each input,
-    /// then each output.
-    pub places: Vec<(u32, u64)>,
+    /// For each buffer.
+    pub places: Vec<Placed>,
     /// Largest `count`.
     pub max_args: usize,
     /// Number of bases.
@@ -53,7 +63,16 @@ pub fn launches(built: &Built) -> Result<Launches> {
         bases: 2 + program.inputs.len() + program.outputs.len(),
         ..Launches::default()
     };
-    for (buffer, place) in program.buffers.iter().zip(&plan.places) {
+    let mut used = vec![false; program.buffers.len()];
+    for arg in program.steps.iter().flat_map(|s| &s.args) {
+        let slot = used.get_mut(arg.0 as usize);
+        *slot.ok_or_else(|| Error::bug("a step names no buffer"))? = true;
+    }
+    for ((buffer, place), used) in program.buffers.iter().zip(&plan.places).zip(used) {
+        if !used {
+            flat.places.push(Placed::default());
+            continue;
+        }
         let missing = || Error::bug(format!("buffer '{}' is at no such place", buffer.name));
         let (base, offset, room) = match *place {
             Place::Arena(at) => (0, at, plan.arena_bytes),
@@ -77,7 +96,11 @@ pub fn launches(built: &Built) -> Result<Launches> {
                 buffer.bytes()
             )));
         }
-        flat.places.push((base, offset));
+        flat.places.push(Placed {
+            base,
+            offset,
+            bytes: buffer.bytes(),
+        });
     }
     for step in &program.steps {
         let kernel = built

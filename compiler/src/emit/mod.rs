@@ -23,7 +23,7 @@ mod weights;
 
 pub use bundle::{bundle_object, seal};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
-pub use launches::{Launch, Launches, launches};
+pub use launches::{Launch, Launches, Placed, launches};
 pub use library::{write_file, write_library};
 pub use names::{identifiers, is_identifier};
 pub use objects::{data_object, weights_object, write_archive};

@@ -73,6 +73,13 @@ impl CpuTarget {
         self.level
     }
 
+    /// The C sources of a model's library, as (file name, text), to compile them with other flags, such
+    /// as sanitizers. They need the object of the weights from the archive.
+    pub fn sources(&self, built: &Built) -> Result<Vec<(String, String)>> {
+        let list = library::sources(self, built)?;
+        Ok(list.into_iter().map(|s| (s.name, s.text)).collect())
+    }
+
     fn compiler(&self) -> Result<&Toolchain> {
         let found = self.toolchain.get_or_init(|| {
             let cache = Cache::new(self.options.cache.clone());

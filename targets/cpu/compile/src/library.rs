@@ -5,6 +5,7 @@
 //! the architecture's baseline, so that a processor without them reaches the error code.
 
 use crate::level::Level;
+use crate::toolchain::Source;
 use crate::{CpuTarget, sources};
 use object::Architecture;
 use std::path::Path;
@@ -13,20 +14,15 @@ use tinyc_compiler::emit::{interface, weights_object, write_library};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
+/// System libraries that a program links beside ours.
+const LIBS: &[&str] = &["m", "pthread"];
+
 /// Writes the library of a model into `dir`.
 pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<EmittedFile>> {
     let level = target.level();
-    let interface = interface(built, &format!("cpu {}", level.name()), &["m", "pthread"])?;
+    let interface = interface(built, &format!("cpu {}", level.name()), LIBS)?;
     let name = &built.program.name;
-    let mut list = sources::kernels(built, target.renderer)?;
-    list.push(sources::replay(built)?);
-    list.push(sources::cpu_check(built, level));
-    list.push(sources::pool(built));
-    list.push(crate::toolchain::Source {
-        name: format!("{name}_api.c"),
-        text: interface.header()? + &interface.api_source()?,
-        level: false,
-    });
+    let list = sources(target, built)?;
     let (objects, weights) = rayon::join(
         || target.compile(&list),
         || weights_object(built, architecture(level)),
@@ -35,6 +31,22 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
         objects?.into_iter().map(|o| (o.name, o.bytes)).collect();
     members.push((format!("{name}_weights.o"), weights?));
     write_library(dir, &interface, &members)
+}
+
+/// All C sources of a library: kernels, launch loop, processor check, pool, interface.
+pub fn sources(target: &CpuTarget, built: &Built) -> Result<Vec<Source>> {
+    let level = target.level();
+    let interface = interface(built, &format!("cpu {}", level.name()), LIBS)?;
+    let mut list = sources::kernels(built, target.renderer)?;
+    list.push(sources::replay(built)?);
+    list.push(sources::cpu_check(built, level));
+    list.push(sources::pool(built));
+    list.push(Source {
+        name: format!("{}_api.c", built.program.name),
+        text: interface.header()? + &interface.api_source()?,
+        level: false,
+    });
+    Ok(list)
 }
 
 /// As the `object` crate names the level's architecture.

@@ -218,8 +218,8 @@ fn tables(built: &Built, flat: &Launches, out: &mut String) -> std::fmt::Result 
         out,
         "    0\n}};\nstatic const struct tinyc_place places[] = {{"
     )?;
-    for (base, offset) in &flat.places {
-        writeln!(out, "    {{ {offset}u, {base} }},")?;
+    for place in &flat.places {
+        writeln!(out, "    {{ {}u, {} }},", place.offset, place.base)?;
     }
     writeln!(out, "    {{ 0, 0 }}\n}};")
 }

@@ -266,16 +266,35 @@ fn line_tables_name_nodes() {
     );
 }
 
+/// The generated C itself, kernels included, under sanitizers.
 #[test]
 fn sanitized_c_program() {
     let dir = tempfile::tempdir().unwrap();
     emit("m", dir.path());
-    let flags = [
-        "-fsanitize=address,undefined",
-        "-fno-sanitize-recover=all",
-        "-DTHREADS=2",
-    ];
-    let program = build_c(dir.path(), "asan", &flags);
+    let target = CpuTarget::new(Options::default())
+        .unwrap()
+        .with_renderer(model::render);
+    call(
+        Command::new("ar")
+            .arg("x")
+            .arg("libm.a")
+            .arg("m_weights.o")
+            .current_dir(dir.path()),
+    );
+    let mut command = Command::new("gcc");
+    command
+        .args(["-std=gnu11", "-O1", "-g", "-w", "-DTHREADS=2"])
+        .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+        .args(target.level().flags())
+        .arg(format!("{PROGRAMS}/run.c"))
+        .args(["-I.", "m_weights.o", "-o", "program"])
+        .current_dir(dir.path());
+    for (name, text) in target.sources(&model::built("m")).unwrap() {
+        std::fs::write(dir.path().join(&name), text).unwrap();
+        command.arg(name);
+    }
+    call(command.args(["-lm", "-lpthread"]));
+    let program = dir.path().join("program");
     assert_eq!(numbers(&call(&mut Command::new(&program))), expected());
 }
 

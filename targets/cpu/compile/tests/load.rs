@@ -56,6 +56,20 @@ fn a_plan_that_does_not_hold_is_refused() {
     assert!(e.message.contains("hidden"), "{}", e.message);
 }
 
+/// A buffer that no launch uses has no place.
+#[test]
+fn unused_buffers_do_not_count() {
+    let mut built = model::built("m");
+    let mut unused = built.program.buffers[2].clone();
+    unused.layout = tinyc_compiler::program::Layout::row_major(&[1 << 40]);
+    built.program.buffers.push(unused);
+    built
+        .plan
+        .places
+        .push(tinyc_compiler::program::Place::Arena(0));
+    assert!(target().load(&built, 1).is_ok());
+}
+
 #[test]
 fn another_architecture_is_refused() {
     let options = Options {
