@@ -146,3 +146,95 @@ pub fn launches(built: &Built) -> Result<Launches> {
     }
     Ok(flat)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::program::{
+        Access, Buffer, BufferId, BufferKind, Kernel, Layout, LinearKernel, LinearParam, Meta,
+        Plan, Program, Step,
+    };
+    use crate::uop::{DType, Uops};
+
+    fn bare(name: &str) -> Kernel {
+        let mut uops = Uops::new();
+        Kernel {
+            name: name.into(),
+            sink: uops.sink(&[]),
+            uops,
+            params: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+
+    /// A chain of launches over one arena buffer, parallel where `parallel` says.
+    fn chain(parallel: &[bool]) -> Built {
+        let kernel = |&p: &bool| LinearKernel {
+            name: "k".into(),
+            uops: Uops::new(),
+            list: Vec::new(),
+            params: vec![LinearParam {
+                dtype: DType::F32,
+                elements: 4,
+                access: Access::ReadWrite,
+            }],
+            parallel: if p { 4 } else { 1 },
+            flops: 0,
+            origins: Vec::new(),
+        };
+        let linear: Vec<LinearKernel> = parallel.iter().map(kernel).collect();
+        let step = |kernel| Step {
+            kernel,
+            args: vec![BufferId(0)],
+            origins: Vec::new(),
+        };
+        Built {
+            program: Program {
+                name: "m".into(),
+                kernels: linear.iter().map(|k| bare(&k.name)).collect(),
+                buffers: vec![Buffer {
+                    name: "b".into(),
+                    dtype: DType::F32,
+                    layout: Layout::row_major(&[4]),
+                    kind: BufferKind::Internal,
+                }],
+                steps: (0..linear.len()).map(step).collect(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            },
+            linear,
+            plan: Plan {
+                places: vec![Place::Arena(0)],
+                arena_bytes: 16,
+                arena_lower_bound: 16,
+                weight_bytes: 0,
+            },
+            meta: Meta::default(),
+        }
+    }
+
+    #[test]
+    fn barriers_stand_where_workers_meet() {
+        let flat = launches(&chain(&[false, false, true, true, false])).unwrap();
+        let barriers: Vec<bool> = flat.steps.iter().map(|s| s.barrier).collect();
+        assert_eq!(barriers, [false, true, true, true, false]);
+        assert_eq!((flat.max_args, flat.bases), (1, 2));
+    }
+
+    #[test]
+    fn contradictions_are_bugs() {
+        let damage: [fn(&mut Built); 5] = [
+            |b| b.plan.arena_bytes = 15,
+            |b| b.plan.places[0] = Place::Input(0),
+            |b| b.program.steps[0].kernel = 9,
+            |b| b.program.steps[0].args.clear(),
+            |b| b.linear[0].params[0].elements = 5,
+        ];
+        for change in damage {
+            let mut built = chain(&[true]);
+            change(&mut built);
+            assert_eq!(launches(&built).unwrap_err().kind, crate::diag::Kind::Bug);
+        }
+    }
+}
