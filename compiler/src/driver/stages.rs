@@ -5,6 +5,7 @@ use crate::graph::Graph;
 use crate::program::{Kernel, LinearKernel, Plan, Program};
 use crate::target::Facts;
 
+#[allow(dead_code)]
 fn missing<T>(stage: &str) -> Result<T> {
     Err(Error::bug(format!("stage '{stage}' is not there yet")))
 }
@@ -29,8 +30,8 @@ pub(super) fn schedule(graph: &Graph, facts: &Facts, name: &str) -> Result<Progr
 pub(super) fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<String>)> {
     Ok((crate::opt::optimise(kernel, facts)?, Vec::new()))
 }
-pub(super) fn lower(_: &Kernel, _: &Facts) -> Result<LinearKernel> {
-    missing("codegen")
+pub(super) fn lower(kernel: &Kernel, facts: &Facts) -> Result<LinearKernel> {
+    crate::codegen::lower(kernel, facts)
 }
 pub(super) fn plan(program: &Program, facts: &Facts) -> Result<Plan> {
     crate::plan::plan(program, facts)

@@ -77,6 +77,16 @@ fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
         if work.stride(store, range) != Some(1) {
             continue;
         }
+        // A value has one vector range: not this one where a reduce has its own.
+        let taken = work.reduces(nest).into_iter().any(|r| {
+            work.depends(r, range)
+                && work.g.src(r)[1..]
+                    .iter()
+                    .any(|&x| work.axis(x) == Axis::Vector)
+        });
+        if taken {
+            continue;
+        }
         let contiguous = loads
             .iter()
             .filter(|a| work.stride(a, range) == Some(1))

@@ -1,1 +1,7 @@
-//! See docs/architecture.md.
+//! Linear lists to source text, for language families that several targets share.
+//!
+//! In: a [`crate::program::LinearKernel`]. Out: text. [`c::render`] prints C with vector extensions.
+
+pub mod c;
+mod c_prelude;
+mod c_values;

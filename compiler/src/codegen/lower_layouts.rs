@@ -1,0 +1,182 @@
+//! Logical indices to physical ones; proves every access in bounds.
+//!
+//! In: an optimised kernel, whose loads and stores have one index for each logical dimension. Out: the same with
+//! exactly one index, in elements from the start of the buffer. Each digit of a layout is
+//! `(index + halo) / div % extent`; the simplifier removes what the opts made exact. Runs first because all that
+//! follows reasons about one index. An index is in bounds when its interval, narrowed by the gate, lies in the
+//! physical extent of its dimension; one that cannot be shown gets a guard.
+
+use crate::diag::{Error, Result};
+use crate::program::{Layout, Param};
+use crate::uop::{Binary, Bounds, Linear, Op, Simplifier, Sources, Type, UopId, Uops};
+use rustc_hash::FxHashMap;
+
+/// How many accesses were proved, and how many got a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Proofs {
+    /// In bounds for every value of the ranges.
+    pub proved: usize,
+    /// Guarded at run time.
+    pub guarded: usize,
+}
+
+/// Rewrites all accesses below `sink`. Returns the new sink and what was proved.
+pub fn lower_layouts(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<(UopId, Proofs)> {
+    let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
+    let mut proofs = Proofs::default();
+    let mut simplifier = Simplifier::default();
+    let mut bounds = Bounds::new();
+    for id in g.toposort(&[sink]) {
+        let node = g.get(id).clone();
+        let src: Sources = node.src.iter().map(|s| new[s]).collect();
+        let (store, mut gated) = match node.op {
+            Op::Load { gated } => (false, gated),
+            Op::Store { gated } => (true, gated),
+            _ => {
+                let to = crate::uop::rebuild(g, node.op, node.ty, src);
+                new.insert(id, to);
+                continue;
+            }
+        };
+        let Op::Param { slot } = g.op(src[0]) else {
+            return Err(Error::bug("an access to something that is no parameter"));
+        };
+        let layout = &params[slot as usize].layout;
+        let fixed = 1 + usize::from(store);
+        let first = fixed + if gated { 1 + usize::from(!store) } else { 0 };
+        let index = &src[first..];
+        if index.len() != layout.shape.len() {
+            return Err(Error::bug(format!(
+                "an access with {} indices to a buffer of rank {}",
+                index.len(),
+                layout.shape.len()
+            )));
+        }
+        let gate = gated.then(|| src[if store { 2 } else { 1 }]);
+        let mut guard = gate;
+        let mut safe = true;
+        for (dim, &i) in index.iter().enumerate() {
+            let (low, high) = interval(g, &mut bounds, i, gate);
+            let (least, most) = room(layout, dim);
+            if low < least || high > most {
+                safe = false;
+                let (a, b) = (g.index(least), g.index(most));
+                let above = g.binary(Binary::Le, a, i);
+                let below = g.binary(Binary::Le, i, b);
+                let inside = g.and(above, below);
+                guard = Some(guard.map_or(inside, |x| g.and(x, inside)));
+            }
+        }
+        if safe {
+            proofs.proved += 1;
+        } else {
+            proofs.guarded += 1;
+            gated = true;
+        }
+        let place = physical(g, layout, index);
+        let place = simplifier.run(g, place);
+        let mut out: Sources = src[..fixed].into();
+        if gated && let Some(guard) = guard {
+            let guard = simplifier.run(g, guard);
+            out.push(guard);
+            if !store {
+                let alternative = if node.op == (Op::Load { gated: true }) {
+                    src[2]
+                } else {
+                    g.number(node.ty.scalar, 0.0)
+                };
+                out.push(alternative);
+            }
+        }
+        out.push(place);
+        let op = if store {
+            Op::Store { gated }
+        } else {
+            Op::Load { gated }
+        };
+        let ty = if store { Type::VOID } else { node.ty };
+        new.insert(id, g.add_node(op, ty, out));
+    }
+    Ok((new[&sink], proofs))
+}
+
+/// Logical indices that have memory: halo and padding included.
+fn room(layout: &Layout, dim: usize) -> (i64, i64) {
+    let (low, _) = layout.halo_of(dim);
+    let top = layout
+        .axes
+        .iter()
+        .filter(|a| a.dim == dim)
+        .map(|a| a.div * a.extent)
+        .max()
+        .unwrap_or(1);
+    (-low, top - low - 1)
+}
+
+/// Interval of an index where a gate holds.
+fn interval(g: &Uops, bounds: &mut Bounds, index: UopId, gate: Option<UopId>) -> (i64, i64) {
+    let (mut low, mut high) = bounds.of(g, index);
+    let Some(form) = Linear::of(g, index) else {
+        return (low, high);
+    };
+    let mut waiting: Vec<UopId> = gate.into_iter().collect();
+    while let Some(condition) = waiting.pop() {
+        let node = g.get(condition);
+        let Op::Binary(op) = node.op else { continue };
+        match op {
+            Binary::And => waiting.extend(node.src.iter().copied()),
+            Binary::Lt | Binary::Le if g.ty(node.src[0]) == Type::INDEX => {
+                // left - right < 0 (or <= 0): whatever of it is a constant away from the index narrows it.
+                let (Some(left), Some(right)) =
+                    (Linear::of(g, node.src[0]), Linear::of(g, node.src[1]))
+                else {
+                    continue;
+                };
+                let slack = i64::from(op == Binary::Lt);
+                if right.terms.is_empty()
+                    && let Some(c) = left
+                        .times(-1)
+                        .and_then(|l| form.plus(&l))
+                        .filter(|d| d.terms.is_empty())
+                {
+                    high = high.min(right.constant - slack + c.constant);
+                }
+                if left.terms.is_empty()
+                    && let Some(c) = right
+                        .times(-1)
+                        .and_then(|r| form.plus(&r))
+                        .filter(|d| d.terms.is_empty())
+                {
+                    low = low.max(left.constant + slack + c.constant);
+                }
+            }
+            _ => {}
+        }
+    }
+    (low, high)
+}
+
+/// Place in elements.
+fn physical(g: &mut Uops, layout: &Layout, index: &[UopId]) -> UopId {
+    let mut sum = g.index(0);
+    for (n, (axis, stride)) in layout.axes.iter().zip(layout.strides()).enumerate() {
+        if axis.extent == 1 {
+            continue;
+        }
+        let (low, _) = layout.halo_of(axis.dim);
+        let shifted = g.add_const(index[axis.dim], low);
+        let mut digit = g.div_const(shifted, axis.div);
+        // The digit of the largest divisor takes what is left.
+        let inner = layout
+            .axes
+            .iter()
+            .enumerate()
+            .any(|(m, a)| m != n && a.dim == axis.dim && a.div > axis.div);
+        if inner {
+            digit = g.mod_const(digit, axis.extent);
+        }
+        let scaled = g.mul_const(digit, stride);
+        sum = g.add(sum, scaled);
+    }
+    sum
+}

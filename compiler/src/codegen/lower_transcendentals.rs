@@ -1,0 +1,612 @@
+//! Exponentials, logarithms, circular functions, error function and powers as arithmetic.
+//!
+//! In: a store, scalar or vector. Out: the same without transcendental nodes: only arithmetic, comparisons, selects
+//! and bit operations are left, so every target vectorises them and no mathematics library is needed. Runs
+//! after `vectorise`, so that each function is expanded once for all lanes.
+//!
+//! Methods: exp reduces by multiples of ln 2 and scales by the exponent bits in two steps, so that overflow and
+//! denormals come out right; log uses `2 atanh((m-1)/(m+1))` for the mantissa in `sqrt(1/2)..sqrt(2)`; sin and cos reduce
+//! by multiples of pi/2 in double precision (Cody and Waite, "Software Manual for the Elementary Functions", 1980);
+//! atan reduces at tan(pi/8); erf is a polynomial below 1 and `1 - exp(-q)` above, both fitted by least squares at Chebyshev points.
+//! f16 and bf16 are computed in f32, powers and circular functions of f32 in f64.
+
+use crate::uop::{Binary, DType, Op, Sources, Type, Unary, UopId, Uops, rebuild};
+use rustc_hash::FxHashMap;
+
+/// Expands all transcendental nodes below `root`.
+pub fn lower_transcendentals(g: &mut Uops, root: UopId) -> UopId {
+    let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
+    for id in g.toposort(&[root]) {
+        let node = g.get(id).clone();
+        let src: Sources = node.src.iter().map(|s| new[s]).collect();
+        let to = match node.op {
+            Op::Unary(op) if node.ty.scalar.is_float() && is_transcendental(op) => {
+                Math { g }.unary(op, src[0])
+            }
+            Op::Binary(Binary::Pow) if node.ty.scalar.is_float() => Math { g }.pow(src[0], src[1]),
+            op => rebuild(g, op, node.ty, src),
+        };
+        new.insert(id, to);
+    }
+    new[&root]
+}
+
+fn is_transcendental(op: Unary) -> bool {
+    matches!(
+        op,
+        Unary::Exp
+            | Unary::Exp2
+            | Unary::Log
+            | Unary::Log2
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tan
+            | Unary::Atan
+            | Unary::Tanh
+            | Unary::Erf
+    )
+}
+
+struct Math<'a> {
+    g: &'a mut Uops,
+}
+
+impl Math<'_> {
+    fn unary(&mut self, op: Unary, x: UopId) -> UopId {
+        let scalar = self.g.ty(x).scalar;
+        let wide = match (op, scalar) {
+            (_, DType::F64) => DType::F64,
+            (Unary::Sin | Unary::Cos | Unary::Tan, _) => DType::F64,
+            _ => DType::F32,
+        };
+        let a = self.cast(x, wide);
+        let y = match op {
+            Unary::Exp => self.exp(a),
+            Unary::Exp2 => self.exp2(a),
+            Unary::Log => self.log(a),
+            Unary::Log2 => {
+                let l = self.log(a);
+                let k = self.c(l, std::f64::consts::LOG2_E);
+                self.mul(l, k)
+            }
+            Unary::Sin => self.sin_cos(a).0,
+            Unary::Cos => self.sin_cos(a).1,
+            Unary::Tan => {
+                let (s, c) = self.sin_cos(a);
+                self.bin(Binary::Div, s, c)
+            }
+            Unary::Atan => self.atan(a),
+            Unary::Tanh => self.tanh(a),
+            _ => self.erf(a),
+        };
+        self.cast(y, scalar)
+    }
+
+    // ---- building blocks ----
+
+    fn c(&mut self, like: UopId, value: f64) -> UopId {
+        let ty = self.g.ty(like);
+        let rounded = if ty.scalar == DType::F32 {
+            f64::from(value as f32)
+        } else {
+            value
+        };
+        self.g.constant(ty, rounded.to_bits())
+    }
+    fn i(&mut self, like: UopId, value: i64) -> UopId {
+        let ty = self.g.ty(like);
+        self.g.constant(ty, value as u64)
+    }
+    fn bin(&mut self, op: Binary, a: UopId, b: UopId) -> UopId {
+        let ty = self.g.ty(a);
+        let to = if op.is_compare() {
+            ty.with_scalar(DType::Bool)
+        } else {
+            ty
+        };
+        self.g.add_node(Op::Binary(op), to, [a, b])
+    }
+    fn add(&mut self, a: UopId, b: UopId) -> UopId {
+        self.bin(Binary::Add, a, b)
+    }
+    fn sub(&mut self, a: UopId, b: UopId) -> UopId {
+        self.bin(Binary::Sub, a, b)
+    }
+    fn mul(&mut self, a: UopId, b: UopId) -> UopId {
+        self.bin(Binary::Mul, a, b)
+    }
+    fn fma(&mut self, a: UopId, b: UopId, c: UopId) -> UopId {
+        let ty = self.g.ty(a);
+        self.g.add_node(Op::MulAdd, ty, [a, b, c])
+    }
+    fn un(&mut self, op: Unary, a: UopId) -> UopId {
+        let ty = self.g.ty(a);
+        self.g.add_node(Op::Unary(op), ty, [a])
+    }
+    fn select(&mut self, c: UopId, a: UopId, b: UopId) -> UopId {
+        let ty = self.g.ty(a);
+        self.g.add_node(Op::Where, ty, [c, a, b])
+    }
+    fn cast(&mut self, a: UopId, to: DType) -> UopId {
+        self.g.cast(a, to)
+    }
+    fn bits(&mut self, a: UopId, to: DType) -> UopId {
+        let ty: Type = self.g.ty(a).with_scalar(to);
+        self.g.add_node(Op::Bitcast, ty, [a])
+    }
+    /// Horner's rule, constant term first.
+    fn poly(&mut self, x: UopId, coefficients: &[f64]) -> UopId {
+        let mut terms = coefficients.iter().rev();
+        let Some(&last) = terms.next() else {
+            return self.c(x, 0.0);
+        };
+        let mut sum = self.c(x, last);
+        for &k in terms {
+            let k = self.c(x, k);
+            sum = self.fma(sum, x, k);
+        }
+        sum
+    }
+
+    /// Integer type of the float's width, mantissa bits, exponent bias.
+    fn format(&self, a: UopId) -> (DType, i64, i64) {
+        if self.g.ty(a).scalar == DType::F64 {
+            (DType::I64, 52, 1023)
+        } else {
+            (DType::I32, 23, 127)
+        }
+    }
+
+    // ---- functions of f32 or f64 ----
+
+    /// p * 2^n for integers n held in the low bits of `shifted` (which has the rounding constant added).
+    fn scale(&mut self, p: UopId, n: UopId) -> UopId {
+        let (int, mantissa, bias) = self.format(p);
+        let one = self.i(n, 1);
+        let half = self.bin(Binary::Shr, n, one);
+        let rest = self.sub(n, half);
+        let mut out = p;
+        for part in [half, rest] {
+            let b = self.i(part, bias);
+            let biased = self.add(part, b);
+            let m = self.i(part, mantissa);
+            let shifted = self.bin(Binary::Shl, biased, m);
+            let float = if int == DType::I64 {
+                DType::F64
+            } else {
+                DType::F32
+            };
+            let factor = self.bits(shifted, float);
+            out = self.mul(out, factor);
+        }
+        out
+    }
+
+    /// Rounds x to an integer: as a float and as bits.
+    fn nearest(&mut self, x: UopId) -> (UopId, UopId) {
+        let (int, ..) = self.format(x);
+        // 1.5 * 2^mantissa: adding it leaves the integer in the low bits.
+        let magic_value = if int == DType::I64 {
+            6_755_399_441_055_744.0
+        } else {
+            12_582_912.0
+        };
+        let magic = self.c(x, magic_value);
+        let shifted = self.add(x, magic);
+        let float = self.sub(shifted, magic);
+        let raw = self.bits(shifted, int);
+        let offset = self.bits(magic, int);
+        let n = self.sub(raw, offset);
+        (float, n)
+    }
+
+    fn exp(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let (low, high) = if double {
+            (-746.0, 710.0)
+        } else {
+            (-104.0, 89.0)
+        };
+        let (low, high) = (self.c(x, low), self.c(x, high));
+        let a = self.bin(Binary::Max, x, low);
+        let a = self.bin(Binary::Min, a, high);
+        let k = self.c(x, std::f64::consts::LOG2_E);
+        let scaled = self.mul(a, k);
+        let (n, bits) = self.nearest(scaled);
+        // ln 2 in two parts: the first has so few bits that n times it is exact.
+        let (hi, lo) = if double {
+            (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10)
+        } else {
+            (0.693_359_375, -2.121_944_400_546_905_8e-4)
+        };
+        let (hi, lo) = (self.c(x, -hi), self.c(x, -lo));
+        let r = self.fma(n, hi, a);
+        let r = self.fma(n, lo, r);
+        let p = self.exp_small(r);
+        self.scale(p, bits)
+    }
+
+    /// exp(r) for |r| <= ln(2)/2 by its Taylor series.
+    fn exp_small(&mut self, r: UopId) -> UopId {
+        let terms = if self.g.ty(r).scalar == DType::F64 {
+            14
+        } else {
+            8
+        };
+        let mut k = Vec::new();
+        let mut factorial = 1.0;
+        for n in 0..terms {
+            if n > 0 {
+                factorial *= f64::from(n);
+            }
+            k.push(1.0 / factorial);
+        }
+        self.poly(r, &k)
+    }
+
+    fn exp2(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let (low, high) = if double {
+            (-1076.0, 1025.0)
+        } else {
+            (-151.0, 129.0)
+        };
+        let (low, high) = (self.c(x, low), self.c(x, high));
+        let a = self.bin(Binary::Max, x, low);
+        let a = self.bin(Binary::Min, a, high);
+        let (n, bits) = self.nearest(a);
+        let r = self.sub(a, n);
+        let k = self.c(x, std::f64::consts::LN_2);
+        let r = self.mul(r, k);
+        let p = self.exp_small(r);
+        self.scale(p, bits)
+    }
+
+    fn log(&mut self, x: UopId) -> UopId {
+        let (int, mantissa, _) = self.format(x);
+        let double = int == DType::I64;
+        let float = self.g.ty(x).scalar;
+        // Denormals are made normal first.
+        let tiny = self.c(
+            x,
+            if double {
+                f64::MIN_POSITIVE
+            } else {
+                f64::from(f32::MIN_POSITIVE)
+            },
+        );
+        let is_tiny = self.bin(Binary::Lt, x, tiny);
+        let up = self.c(
+            x,
+            if double {
+                18_014_398_509_481_984.0
+            } else {
+                33_554_432.0
+            },
+        );
+        let grown = self.mul(x, up);
+        let a = self.select(is_tiny, grown, x);
+        let shift = self.c(x, if double { -54.0 } else { -25.0 });
+        let zero = self.c(x, 0.0);
+        let shift = self.select(is_tiny, shift, zero);
+        let bits = self.bits(a, int);
+        // Bits of sqrt(1/2): mantissas end up in sqrt(1/2)..sqrt(2).
+        let root = self.i(
+            bits,
+            if double {
+                0x3fe6_a09e_667f_3bcd
+            } else {
+                0x3f35_04f3
+            },
+        );
+        let distance = self.sub(bits, root);
+        let m = self.i(bits, mantissa);
+        let exponent = self.bin(Binary::Shr, distance, m);
+        let back = self.bin(Binary::Shl, exponent, m);
+        let fraction = self.sub(bits, back);
+        let f = self.bits(fraction, float);
+        let e = self.cast(exponent, float);
+        let e = self.add(e, shift);
+        let one = self.c(x, 1.0);
+        let two = self.c(x, 2.0);
+        let f = self.sub(f, one);
+        let denominator = self.add(f, two);
+        let s = self.bin(Binary::Div, f, denominator);
+        let z = self.mul(s, s);
+        // 2 atanh(s) = f - s*(f - z*R) with R = 2(1/3 + z/5 + ...): f is exact, so little is lost near 1.
+        let terms = if double { 12 } else { 5 };
+        let k: Vec<f64> = (1..terms)
+            .map(|n| 2.0 / (2.0 * f64::from(n) + 1.0))
+            .collect();
+        let r = self.poly(z, &k);
+        let zr = self.mul(z, r);
+        let inner = self.sub(f, zr);
+        let correction = self.mul(s, inner);
+        let (hi, lo) = if double {
+            (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10)
+        } else {
+            (0.693_359_375, -2.121_944_400_546_905_8e-4)
+        };
+        let (hi, lo) = (self.c(x, hi), self.c(x, lo));
+        let low = self.mul(e, lo);
+        let low = self.sub(low, correction);
+        let sum = self.add(f, low);
+        let y = self.fma(e, hi, sum);
+        // log(inf) = inf, log(0) = -inf, log of negatives and NaN is NaN.
+        let infinity = self.c(x, f64::INFINITY);
+        let is_infinite = self.bin(Binary::Eq, x, infinity);
+        let y = self.select(is_infinite, infinity, y);
+        let minus = self.c(x, f64::NEG_INFINITY);
+        let is_zero = self.bin(Binary::Eq, x, zero);
+        let y = self.select(is_zero, minus, y);
+        let valid = self.bin(Binary::Le, zero, x);
+        let nan = self.c(x, f64::NAN);
+        self.select(valid, y, nan)
+    }
+
+    /// Sine and cosine of an f64.
+    fn sin_cos(&mut self, x: UopId) -> (UopId, UopId) {
+        let k = self.c(x, std::f64::consts::FRAC_2_PI);
+        let scaled = self.mul(x, k);
+        let (n, bits) = self.nearest(scaled);
+        // pi/2 in three parts of 33 bits and the rest.
+        let mut r = x;
+        for part in [
+            1.570_796_326_734_125_6,
+            6.077_100_506_303_966e-11,
+            2.022_266_248_795_950_6e-21,
+        ] {
+            let part = self.c(x, -part);
+            r = self.fma(n, part, r);
+        }
+        let z = self.mul(r, r);
+        let mut sin = Vec::new();
+        let mut cos = Vec::new();
+        let mut term = 1.0;
+        for i in 0..9 {
+            cos.push(term);
+            term /= f64::from(2 * i + 1);
+            sin.push(term);
+            term /= -f64::from(2 * i + 2);
+        }
+        let s = self.poly(z, &sin);
+        let s = self.mul(s, r);
+        let c = self.poly(z, &cos);
+        let zero = self.i(bits, 0);
+        let bit = |m: &mut Self, offset: i64, mask: i64| {
+            let o = m.i(bits, offset);
+            let moved = m.add(bits, o);
+            let k = m.i(bits, mask);
+            let masked = m.bin(Binary::And, moved, k);
+            m.bin(Binary::Ne, masked, zero)
+        };
+        let swap = bit(self, 0, 1);
+        let (minus_sin, minus_cos) = (bit(self, 0, 2), bit(self, 1, 2));
+        let a = self.select(swap, c, s);
+        let b = self.select(swap, s, c);
+        let (na, nb) = (self.un(Unary::Neg, a), self.un(Unary::Neg, b));
+        let a = self.select(minus_sin, na, a);
+        let b = self.select(minus_cos, nb, b);
+        // Infinity has neither; r keeps NaN. Zero keeps its sign.
+        let nothing = self.c(x, 0.0);
+        let is_zero = self.bin(Binary::Eq, x, nothing);
+        let a = self.select(is_zero, x, a);
+        let infinity = self.c(x, f64::INFINITY);
+        let size = self.un(Unary::Abs, x);
+        let finite = self.bin(Binary::Lt, size, infinity);
+        let nan = self.c(x, f64::NAN);
+        (self.select(finite, a, nan), self.select(finite, b, nan))
+    }
+
+    fn atan(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let a = self.un(Unary::Abs, x);
+        let one = self.c(x, 1.0);
+        let large = self.bin(Binary::Lt, one, a);
+        let inverse = self.bin(Binary::Div, one, a);
+        let b = self.select(large, inverse, a);
+        let corner = self.c(x, 0.414_213_562_373_095_05);
+        let middle = self.bin(Binary::Lt, corner, b);
+        let top = self.sub(b, one);
+        let bottom = self.add(b, one);
+        let turned = self.bin(Binary::Div, top, bottom);
+        let t = self.select(middle, turned, b);
+        let z = self.mul(t, t);
+        let terms = if double { 22 } else { 11 };
+        let k: Vec<f64> = (0..terms)
+            .map(|n| (if n % 2 == 0 { 1.0 } else { -1.0 }) / (2.0 * f64::from(n) + 1.0))
+            .collect();
+        let p = self.poly(z, &k);
+        let p = self.mul(p, t);
+        let quarter = self.c(x, std::f64::consts::FRAC_PI_4);
+        let shifted = self.add(p, quarter);
+        let p = self.select(middle, shifted, p);
+        let half = self.c(x, std::f64::consts::FRAC_PI_2);
+        let rest = self.sub(half, p);
+        let p = self.select(large, rest, p);
+        self.with_sign(p, x)
+    }
+
+    /// |p| with the sign of x.
+    fn with_sign(&mut self, p: UopId, x: UopId) -> UopId {
+        let (int, ..) = self.format(x);
+        let float = self.g.ty(x).scalar;
+        let (pb, xb) = (self.bits(p, int), self.bits(x, int));
+        let sign = self.i(
+            xb,
+            if int == DType::I64 {
+                i64::MIN
+            } else {
+                i64::from(i32::MIN)
+            },
+        );
+        let s = self.bin(Binary::And, xb, sign);
+        let joined = self.bin(Binary::Xor, pb, s);
+        self.bits(joined, float)
+    }
+
+    fn tanh(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let a = self.un(Unary::Abs, x);
+        let z = self.mul(a, a);
+        // Lambert's continued fraction for small arguments.
+        let levels = if double { 21 } else { 11 };
+        let mut bottom = self.c(x, f64::from(levels));
+        let mut level = levels - 2;
+        while level >= 1 {
+            let k = self.c(x, f64::from(level));
+            let q = self.bin(Binary::Div, z, bottom);
+            bottom = self.add(k, q);
+            level -= 2;
+        }
+        let small = self.bin(Binary::Div, a, bottom);
+        let two = self.c(x, 2.0);
+        let one = self.c(x, 1.0);
+        let twice = self.mul(a, two);
+        let e = self.exp(twice);
+        let d = self.add(e, one);
+        let q = self.bin(Binary::Div, two, d);
+        let large = self.sub(one, q);
+        let border = self.c(x, 0.6);
+        let is_small = self.bin(Binary::Lt, a, border);
+        let y = self.select(is_small, small, large);
+        self.with_sign(y, x)
+    }
+
+    fn erf(&mut self, x: UopId) -> UopId {
+        let a = self.un(Unary::Abs, x);
+        let z = self.mul(a, a);
+        let one = self.c(x, 1.0);
+        if self.g.ty(x).scalar == DType::F64 {
+            // Series below 2.5, continued fraction of the complement above (Abramowitz and Stegun 7.1.6, 7.1.14).
+            let two_z = self.add(z, z);
+            let mut series = self.c(x, 1.0);
+            for n in (1..60).rev() {
+                let k = self.c(x, 1.0 / f64::from(2 * n + 1));
+                let step = self.mul(two_z, k);
+                series = self.fma(step, series, one);
+            }
+            let minus = self.un(Unary::Neg, z);
+            let e = self.exp(minus);
+            let k = self.c(x, std::f64::consts::FRAC_2_SQRT_PI);
+            let small = self.mul(a, k);
+            let small = self.mul(small, e);
+            let small = self.mul(small, series);
+            let mut fraction = a;
+            for n in (1..60).rev() {
+                let k = self.c(x, f64::from(n) / 2.0);
+                let q = self.bin(Binary::Div, k, fraction);
+                fraction = self.add(a, q);
+            }
+            let root = self.c(x, 0.564_189_583_547_756_3);
+            let c = self.mul(e, root);
+            let c = self.bin(Binary::Div, c, fraction);
+            let large = self.sub(one, c);
+            let border = self.c(x, 2.5);
+            let is_small = self.bin(Binary::Lt, a, border);
+            let infinite = self.c(x, 27.0);
+            let beyond = self.bin(Binary::Lt, infinite, a);
+            let large = self.select(beyond, one, large);
+            let y = self.select(is_small, small, large);
+            return self.with_sign(y, x);
+        }
+        let p = self.poly(
+            z,
+            &[
+                1.128_379_167_080_173_3,
+                -3.761_263_855_271_271_3e-1,
+                1.128_378_343_817_754_3e-1,
+                -2.686_547_502_643_248_2e-2,
+                5.221_136_970_775_347e-3,
+                -8.485_409_391_495_889e-4,
+                1.127_449_501_972_562_9e-4,
+                -9.688_970_913_675_095e-6,
+            ],
+        );
+        let small = self.mul(p, a);
+        let limit = self.c(x, 4.0);
+        let b = self.bin(Binary::Min, a, limit);
+        let two = self.c(x, 2.0);
+        let t = self.sub(b, two);
+        let q = self.poly(
+            t,
+            &[
+                5.364_941_256_168_066,
+                4.418_160_739_816_86,
+                9.237_509_654_873_454e-1,
+                1.646_626_441_674_434e-2,
+                -3.569_746_916_786_442e-3,
+                7.300_277_208_637_082e-4,
+                -1.387_553_862_169_720_4e-4,
+                2.117_771_969_470_218_5e-5,
+            ],
+        );
+        let minus = self.un(Unary::Neg, q);
+        let e = self.exp(minus);
+        let large = self.sub(one, e);
+        let is_small = self.bin(Binary::Lt, a, one);
+        let y = self.select(is_small, small, large);
+        self.with_sign(y, x)
+    }
+
+    fn pow(&mut self, x: UopId, y: UopId) -> UopId {
+        let scalar = self.g.ty(x).scalar;
+        if let Some(power) = self.number(y) {
+            // Small whole powers are products: exact for whole numbers, and fast.
+            if power == 2.0 {
+                return self.mul(x, x);
+            }
+            if power == 3.0 {
+                let square = self.mul(x, x);
+                return self.mul(square, x);
+            }
+            if power == 1.0 {
+                return x;
+            }
+        }
+        let (a, b) = (self.cast(x, DType::F64), self.cast(y, DType::F64));
+        let size = self.un(Unary::Abs, a);
+        let l = self.log(size);
+        let product = self.mul(l, b);
+        let r = self.exp(product);
+        let (zero, one, two) = (self.c(a, 0.0), self.c(a, 1.0), self.c(a, 2.0));
+        // |x| = 1 for any power, infinite ones too.
+        let unit = self.bin(Binary::Eq, size, one);
+        let r = self.select(unit, one, r);
+        // Negative base: odd powers are negative, powers that are not whole are NaN.
+        let whole = self.un(Unary::Floor, b);
+        let is_whole = self.bin(Binary::Eq, whole, b);
+        let half = self.bin(Binary::Div, b, two);
+        let half_floor = self.un(Unary::Floor, half);
+        let odd = self.bin(Binary::Ne, half, half_floor);
+        let is_odd = self.bin(Binary::And, odd, is_whole);
+        let negative = self.bin(Binary::Lt, a, zero);
+        let flip = self.bin(Binary::And, negative, is_odd);
+        let minus = self.un(Unary::Neg, r);
+        let r = self.select(flip, minus, r);
+        let infinity = self.c(a, f64::INFINITY);
+        let finite = self.bin(Binary::Lt, size, infinity);
+        let nothing = self.bin(Binary::Eq, is_whole, is_whole);
+        let not_whole = self.bin(Binary::Xor, is_whole, nothing);
+        let bad = self.bin(Binary::And, negative, not_whole);
+        let bad = self.bin(Binary::And, bad, finite);
+        let nan = self.c(a, f64::NAN);
+        let r = self.select(bad, nan, r);
+        let is_zero = self.bin(Binary::Eq, b, zero);
+        let r = self.select(is_zero, one, r);
+        // NaN in either shows in the product, but for x^0 and 1^y.
+        let plus_one = self.bin(Binary::Eq, a, one);
+        let r = self.select(plus_one, one, r);
+        self.cast(r, scalar)
+    }
+
+    /// Value of a constant, splatted or not.
+    fn number(&self, id: UopId) -> Option<f64> {
+        let id = if self.g.op(id) == Op::Splat {
+            self.g.src(id)[0]
+        } else {
+            id
+        };
+        self.g.as_float(id)
+    }
+}

@@ -1,0 +1,91 @@
+//! Copies for `Unroll` ranges.
+//!
+//! In: a store with one physical index. Out: one store for each combination of its unrolled loops; reduces over
+//! unrolled ranges become sums (maxima ...) of copies, left to right, inside what remains of the reduce. Ranges
+//! are replaced by constants, so that copies share every node that does not differ: hash-consing makes register
+//! tiles.
+
+use crate::uop::{Axis, Binary, FreeRanges, Op, ReduceOp, Simplifier, UopId, Uops, substitute};
+use rustc_hash::FxHashMap;
+
+/// How two values of a reduce are combined.
+pub fn combine(op: ReduceOp) -> Binary {
+    match op {
+        ReduceOp::Sum => Binary::Add,
+        ReduceOp::Prod => Binary::Mul,
+        ReduceOp::Max => Binary::Max,
+        ReduceOp::Min => Binary::Min,
+        ReduceOp::All => Binary::And,
+        ReduceOp::Any => Binary::Or,
+    }
+}
+
+/// Expands one store.
+pub fn expand_unroll(g: &mut Uops, store: UopId) -> Vec<UopId> {
+    let store = expand_reduces(g, store);
+    let free = FreeRanges::new().of(g, store);
+    let mut ranges: Vec<UopId> = free.iter().copied().filter(|&r| is_unroll(g, r)).collect();
+    ranges.sort_by_key(|&r| match g.op(r) {
+        Op::Range { id, .. } => id,
+        _ => 0,
+    });
+    let mut stores = vec![store];
+    for range in ranges {
+        let extent = g.extent(range).unwrap_or(1);
+        let mut next = Vec::with_capacity(stores.len() * extent as usize);
+        let mut simplifier = Simplifier::default();
+        for store in stores {
+            for n in 0..extent {
+                let n = g.index(n);
+                let copy = substitute(g, store, &FxHashMap::from_iter([(range, n)]));
+                next.push(simplifier.run(g, copy));
+            }
+        }
+        stores = next;
+    }
+    stores
+}
+
+fn is_unroll(g: &Uops, range: UopId) -> bool {
+    matches!(
+        g.op(range),
+        Op::Range {
+            axis: Axis::Unroll,
+            ..
+        }
+    )
+}
+
+/// Unrolled reduce ranges, innermost reduces first.
+fn expand_reduces(g: &mut Uops, root: UopId) -> UopId {
+    let mut root = root;
+    loop {
+        let found = g.toposort(&[root]).into_iter().find(|&id| {
+            matches!(g.op(id), Op::Reduce(_)) && g.src(id)[1..].iter().any(|&r| is_unroll(g, r))
+        });
+        let Some(id) = found else { return root };
+        let node = g.get(id).clone();
+        let Op::Reduce(op) = node.op else { return root };
+        let (unrolled, kept): (Vec<UopId>, Vec<UopId>) =
+            node.src[1..].iter().partition(|&&r| is_unroll(g, r));
+        let mut values = vec![node.src[0]];
+        for range in unrolled {
+            let extent = g.extent(range).unwrap_or(1);
+            let mut next = Vec::new();
+            for value in values {
+                for n in 0..extent {
+                    let n = g.index(n);
+                    next.push(substitute(g, value, &FxHashMap::from_iter([(range, n)])));
+                }
+            }
+            values = next;
+        }
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else {
+            return root;
+        };
+        let sum = values.fold(first, |a, b| g.binary(combine(op), a, b));
+        let replaced = g.reduce(op, sum, &kept);
+        root = substitute(g, root, &FxHashMap::from_iter([(id, replaced)]));
+    }
+}
