@@ -96,7 +96,7 @@ impl CpuTarget {
 
 /// Prints a kernel with the compiler's C printer.
 fn render_c(kernel: &LinearKernel) -> Result<String> {
-    Err(Error::bug(format!("no printer for kernel {}", kernel.name)))
+    tinyc_compiler::render::c::render(kernel)
 }
 
 impl Target for CpuTarget {

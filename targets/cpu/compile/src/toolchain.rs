@@ -54,6 +54,7 @@ const COMMON: &[&str] = &[
     "-fPIC",
     "-fvisibility=hidden",
     "-ffp-contract=fast",
+    "-fwrapv",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-stack-protector",
