@@ -84,6 +84,35 @@ fn runs_with_npz_and_npy() {
 }
 
 #[test]
+fn without_inputs_and_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = CpuTarget::new(Options::default())
+        .unwrap()
+        .with_renderer(model::render);
+    let files = target
+        .emit(&model::constant("c"), Emit::Exe, dir.path())
+        .unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // An archive without members.
+    let mut empty = Vec::new();
+    let writer = Writer::new(|b: &[u8]| {
+        empty.extend_from_slice(b);
+        Ok(())
+    });
+    writer.finish().unwrap();
+    std::fs::write(path("none.npz"), empty).unwrap();
+    let done = call(
+        &files[0].path,
+        &["--run", &path("none.npz"), "-o", &path("out.npy")],
+    );
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let file = std::fs::read(path("out.npy")).unwrap();
+    let array = Array::read(&file).unwrap();
+    assert!(array.is("|b1", [3].into_iter()));
+    assert_eq!(array.data, [0, 1, 0]);
+}
+
+#[test]
 fn wrong_inputs_have_messages_and_codes() {
     let dir = tempfile::tempdir().unwrap();
     let exe = emit(dir.path());

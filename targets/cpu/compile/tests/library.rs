@@ -354,6 +354,48 @@ fn rust_program() {
 }
 
 #[test]
+fn without_inputs_and_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = CpuTarget::new(Options::default())
+        .unwrap()
+        .with_renderer(model::render);
+    target
+        .emit(&model::constant("c"), Emit::Lib, dir.path())
+        .unwrap();
+    let source = dir.path().join("main.c");
+    std::fs::write(
+        &source,
+        "#include \"c.h\"\n#include <stdalign.h>\n\
+         static alignas(C_ARENA_ALIGN) unsigned char arena[C_ARENA_BYTES];\n\
+         int main(void) { uint8_t f[3]; c_inputs in = { 0 }; c_outputs out = { f };\n\
+         return c_run(&in, &out, arena, NULL) != C_OK || f[0] || f[1] != 1 || f[2]; }\n",
+    )
+    .unwrap();
+    let program = dir.path().join("program");
+    let mut command = Command::new("gcc");
+    command.args([
+        "-std=c11",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-I.",
+    ]);
+    command
+        .args(["main.c", "libc.a", "-o", "program"])
+        .current_dir(dir.path());
+    call(&mut command);
+    call(&mut Command::new(&program));
+    call(
+        Command::new(env!("CARGO"))
+            .args(["check", "-q", "--offline"])
+            .current_dir(dir.path().join("c-rs"))
+            .env("CARGO_TARGET_DIR", dir.path().join("target"))
+            .env("RUSTFLAGS", "-Dwarnings"),
+    );
+}
+
+#[test]
 fn pkg_config_and_header() {
     let dir = tempfile::tempdir().unwrap();
     emit("m", dir.path());

@@ -56,6 +56,14 @@ fn a_plan_that_does_not_hold_is_refused() {
     assert!(e.message.contains("hidden"), "{}", e.message);
 }
 
+#[test]
+fn without_inputs_and_weights() {
+    let mut session = target().load(&model::constant("c"), 2).unwrap();
+    let mut flags = [7u8; 3];
+    session.run(&[], &mut [&mut flags]).unwrap();
+    assert_eq!(flags, [0, 1, 0]);
+}
+
 /// A buffer that no launch uses has no place.
 #[test]
 fn unused_buffers_do_not_count() {

@@ -63,6 +63,8 @@ pub fn render(kernel: &LinearKernel) -> Result<String> {
         "const float *y = (const float *)args[0]; float *s = (float *)args[1];
          (void)workers; if (worker != 0) return;
          float t = 0; for (int64_t i = 0; i < 42; i++) t += y[i]; s[0] = t;"
+    } else if name.ends_with("k0_fill") {
+        "if (worker == 0) for (int i = 0; i < 3; i++) args[0][i] = i == 1; (void)workers;"
     } else {
         return Err(Error::bug(format!("no C for {name}")));
     };
@@ -168,6 +170,45 @@ pub fn built(name: &str) -> Built {
             bound: Vec::new(),
         },
     }
+}
+
+/// A program without inputs and weights: writes `[false, true, false]`.
+pub fn constant(name: &str) -> Built {
+    let mut built = built(name);
+    built.linear = vec![LinearKernel {
+        params: vec![LinearParam {
+            dtype: DType::Bool,
+            elements: 3,
+            access: Access::Write,
+        }],
+        ..linear("k0_fill", &[], 1)
+    }];
+    built.program.kernels.truncate(1);
+    built.program.buffers = vec![Buffer {
+        name: "flags".into(),
+        dtype: DType::Bool,
+        layout: Layout::row_major(&[3]),
+        kind: BufferKind::Output(0),
+    }];
+    built.program.steps = vec![Step {
+        kernel: 0,
+        args: vec![BufferId(0)],
+        origins: Vec::new(),
+    }];
+    built.program.inputs.clear();
+    built.program.outputs = vec![Io {
+        name: "flags".into(),
+        dtype: DType::Bool,
+        shape: vec![3],
+        buffer: BufferId(0),
+    }];
+    built.plan = Plan {
+        places: vec![Place::Output(0)],
+        arena_bytes: 0,
+        arena_lower_bound: 0,
+        weight_bytes: 0,
+    };
+    built
 }
 
 /// An input.
