@@ -69,8 +69,21 @@ const COMMON: &[&str] = &[
 ];
 
 impl Toolchain {
-    /// Finds the compiler for `level`: `cc_path` when given, else what the `cc` crate picks.
+    /// Finds the compiler for `level`: `cc_path` when given, else what the `cc` crate picks (`CC`, or
+    /// the system's `cc`), else gcc or clang of the host.
     pub fn find(level: Level, cc_path: Option<&Path>, cache: Cache) -> Result<Toolchain> {
+        let first = Self::ask(level, cc_path, cache.clone());
+        if first.is_ok() || cc_path.is_some() || level.arch() != std::env::consts::ARCH {
+            return first;
+        }
+        let others = ["gcc", "clang"].map(Path::new);
+        let other = others
+            .into_iter()
+            .find_map(|p| Self::ask(level, Some(p), cache.clone()).ok());
+        other.map_or(first, Ok)
+    }
+
+    fn ask(level: Level, cc_path: Option<&Path>, cache: Cache) -> Result<Toolchain> {
         let triple = format!("{}-unknown-linux-gnu", level.arch());
         let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let mut build = cc::Build::new();
@@ -133,7 +146,8 @@ impl Toolchain {
         let flags = self.flags(source);
         let name = format!("{}.o", source.name.trim_end_matches(".c"));
         let joined = flags.join(" ");
-        let key: [&[u8]; 4] = [
+        let key: [&[u8]; 5] = [
+            self.level.arch().as_bytes(),
             source.name.as_bytes(),
             source.text.as_bytes(),
             joined.as_bytes(),

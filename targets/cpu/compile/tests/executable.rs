@@ -132,9 +132,9 @@ fn wrong_inputs_have_messages_and_codes() {
         (
             "shape.npy",
             4,
-            "another type or shape for input 'x:0' f32 [6,5]",
+            "another type, shape or order for input 'x:0' f32 [6,5]",
         ),
-        ("type.npy", 4, "another type or shape"),
+        ("type.npy", 4, "another type, shape"),
         ("short.npy", 4, "cut-off"),
         ("name.npz", 4, "no array for input 'x:0'"),
         ("junk", 4, "not a .npz or .npy"),

@@ -96,7 +96,7 @@ pub fn explain(machine: &Machine<'_>, refused: Refused, out: &mut Output) {
             ": write it with numpy.savez, not savez_compressed",
         ),
         Refused::Array(i) => (i, "not a .npy array for input ", ""),
-        Refused::Shape(i) => (i, "array of another type or shape for input ", ""),
+        Refused::Shape(i) => (i, "array of another type, shape or order for input ", ""),
         Refused::Short(i) => (i, "cut-off array for input ", ""),
     };
     out.text(before);
