@@ -249,6 +249,8 @@ impl Analysis<'_> {
             // These only repeat or select: if storing pays, it pays at the source.
             Op::Expand | Op::Window { .. } | Op::Slice { .. } => return false,
             Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
+            // A rearranged window or repetition: what it repeats is stored, not the repetition.
+            _ if is_movement(&tensor.op) && self.repeats(id) => return false,
             _ => {}
         }
         let numel = self.numel(id);
@@ -309,6 +311,7 @@ impl Analysis<'_> {
                 || (requests.len() <= 3
                     && evaluations <= 3.01 * numel
                     && work.each <= 64.0
+                    && work.depth <= 1
                     && !in_reduce_heavily(work, in_reduce)))
         {
             return false;
@@ -316,6 +319,17 @@ impl Analysis<'_> {
         let again = evaluations * work.each;
         let stored = numel * (work.each + STORE) + evaluations * LOAD;
         again > stored
+    }
+
+    /// True when a chain of movement ops makes more elements than what it starts from.
+    fn repeats(&self, id: TensorId) -> bool {
+        let mut base = id;
+        while is_movement(&self.graph.tensor(base).op)
+            && !matches!(self.graph.tensor(base).op, Op::Pad { .. })
+        {
+            base = self.graph.tensor(base).src[0];
+        }
+        self.numel(id) > 1.3 * self.numel(base)
     }
 
     fn root_size(&self, root: Root) -> f64 {

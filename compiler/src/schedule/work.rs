@@ -23,6 +23,8 @@ pub struct Work {
     /// Contains a contraction (sum of products of two tensors: matmul, convolution) that runs anew for
     /// every element.
     pub contracts: bool,
+    /// Reduces on top of each other, those that are computed once for many elements included.
+    pub depth: u32,
 }
 
 /// Work of every tensor.
@@ -36,8 +38,7 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
     // As a reader sees it: a contraction that several read is stored for sure, so it is a load.
     let stored = Work {
         each: LOAD,
-        reduces: false,
-        contracts: false,
+        ..Work::default()
     };
     let mut seen: Vec<Work> = Vec::with_capacity(graph.tensors.len());
     let mut all: Vec<Work> = Vec::with_capacity(graph.tensors.len());
@@ -54,6 +55,7 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                     each: a.each + b.each,
                     reduces: a.reduces || b.reduces,
                     contracts: a.contracts || b.contracts,
+                    depth: a.depth.max(b.depth),
                 });
         match &tensor.op {
             Op::Input(_) | Op::Weight(_) => out.each = LOAD,
@@ -67,6 +69,11 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                 out.contracts &= !repeats;
             }
             Op::Pad { .. } => out.each += 1.0,
+            // Overlapping windows: what they repeat is stored.
+            Op::Window { .. } if count(tensor.src[0]) < mine => {
+                out.reduces = false;
+                out.contracts = false;
+            }
             op if is_movement(op) => {}
             Op::Unary(op) => out.each += unary_cost(*op),
             Op::Binary(Binary::Pow) => out.each += 20.0,
@@ -91,15 +98,18 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                     each: extent * (below + 1.0),
                     reduces: true,
                     contracts: is_contraction(graph, TensorId(id as u32)),
+                    depth: source(0).depth + 1,
                 };
             }
             // Composites never reach the scheduler.
             _ => {}
         }
-        seen.push(if out.contracts && readers[id] > 1 {
-            stored
-        } else {
-            out
+        let shared = readers[id] > 1;
+        seen.push(match out {
+            _ if shared && (out.contracts || out.depth > 1) => stored,
+            // What costs this much is stored when several read it, or is computed once for them.
+            _ if shared && out.each > 6.0 => Work { each: LOAD, ..out },
+            _ => out,
         });
         all.push(out);
     }
