@@ -8,7 +8,7 @@
 use super::external::ExternalFiles;
 use super::file;
 use super::proto::ModelProto;
-use crate::diag::{Error, Result};
+use crate::diag::Result;
 use crate::graph::Graph;
 use crate::program::Weight;
 use prost::bytes::Bytes;
@@ -68,23 +68,26 @@ pub fn load_bytes(bytes: Vec<u8>, options: &LoadOptions) -> Result<Imported> {
 }
 
 fn import(
-    _model: &ModelProto,
+    proto: &ModelProto,
     model: Bytes,
     files: ExternalFiles,
-    _options: &LoadOptions,
+    options: &LoadOptions,
 ) -> Result<Imported> {
-    let _ = Imported {
-        graph: Graph::default(),
-        bound: Vec::new(),
-        warnings: Vec::new(),
+    let outcome = super::import::run(proto, &files, options);
+    Ok(Imported {
+        graph: outcome.graph?,
+        bound: outcome.bound,
+        warnings: outcome.warnings,
         model,
         external: files.contents(),
-    };
-    Err(Error::bug("import is not there yet"))
+    })
 }
 
-/// Names of the inputs that must be bound as constants before the model can be imported: their
-/// values decide a shape, an axis or a split.
-pub fn value_inputs(_path: &Path, _options: &LoadOptions) -> Result<Vec<String>> {
-    Ok(Vec::new())
+/// Names of inputs that must be bound as constants before the model can be imported, because their
+/// values decide a shape, an axis or a split. Found by an import with what is bound so far: after
+/// binding them, ask again, for others may come to light behind them.
+pub fn value_inputs(path: &Path, options: &LoadOptions) -> Result<Vec<String>> {
+    let (model, _) = file::read_model(path)?;
+    let outcome = super::import::run(&model, &ExternalFiles::beside(path), options);
+    Ok(outcome.needs.into_iter().collect())
 }

@@ -11,13 +11,24 @@
 //! # Ok::<(), tinyc_compiler::diag::Error>(())
 //! ```
 
+mod build;
 mod external;
 mod file;
+mod import;
 mod inputs;
+mod known;
 mod load;
+mod node;
+#[cfg(test)]
+mod node_cases;
+mod ops;
 pub mod proto;
+mod signature;
+mod sort;
 mod tensor;
+mod tensors;
 
 pub use inputs::input_names;
 pub use load::{Imported, LoadOptions, load, load_bytes, value_inputs};
+pub use ops::supported;
 pub use tensor::{dtype, read_tensor};

@@ -181,7 +181,11 @@ fn kind_name(kind: i32) -> &'static str {
 /// A non-negative axis below `rank`.
 pub(super) fn axis(value: i64, rank: usize) -> Result<usize> {
     let n = rank as i64;
-    let from_end = if value < 0 { value.saturating_add(n) } else { value };
+    let from_end = if value < 0 {
+        value.saturating_add(n)
+    } else {
+        value
+    };
     usize::try_from(from_end)
         .ok()
         .filter(|a| *a < rank)

@@ -78,10 +78,10 @@ pub(super) fn order(nodes: &[NodeProto], given: &dyn Fn(&str) -> bool) -> Result
     }
     let stuck = waits.iter().position(|&w| w > 0).unwrap_or(0);
     let count = nodes.len() - out.len();
-    Err(
-        Error::model(format!("the graph is cyclic: {count} nodes wait for each other"))
-            .at(&origin(&nodes[stuck])),
-    )
+    Err(Error::model(format!(
+        "the graph is cyclic: {count} nodes wait for each other"
+    ))
+    .at(&origin(&nodes[stuck])))
 }
 
 /// Names that a graph reads from the scopes around it.
