@@ -329,9 +329,7 @@ impl<'m> Import<'m> {
             return Ok(None);
         }
         let node = Node {
-            op_type: &proto.op_type,
             opset: opset.unwrap_or(1),
-            origin: origin.clone(),
             inputs,
             outputs: &proto.output,
             attributes: self.attributes(proto)?,

@@ -7,17 +7,14 @@
 //! Example: `let axis = node.int("axis")?.unwrap_or(-1);`
 
 use super::proto::{AttributeProto, GraphProto, TensorProto, attribute_type as ty};
-use crate::diag::{Error, Origin, Result};
+use crate::diag::{Error, Result};
 use crate::graph::TensorId;
-use std::sync::Arc;
 
 /// A node about to be imported.
 #[derive(Debug)]
 pub(super) struct Node<'m> {
-    pub(super) op_type: &'m str,
     /// Version of the operator set that it belongs to.
     pub(super) opset: i64,
-    pub(super) origin: Arc<Origin>,
     /// `None` for an optional input left out.
     pub(super) inputs: Vec<Option<TensorId>>,
     /// Names of outputs; empty where nobody needs one.
@@ -219,9 +216,7 @@ mod tests {
             ..Default::default()
         };
         let node = Node {
-            op_type: "Softmax",
             opset: 13,
-            origin: Arc::default(),
             inputs: vec![],
             outputs: &[],
             attributes: vec![("axis", &attribute)],

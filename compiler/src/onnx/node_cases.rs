@@ -63,10 +63,10 @@ fn node_cases_import_or_say_why() {
                 data.push(w);
             }
         }
-        let outcome = std::panic::catch_unwind(|| {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let options = bindings(&model, &data);
             load(&model, &options)
-        });
+        }));
         match outcome {
             Err(_) => panic!("{name} panics"),
             Ok(Ok(_)) => imported += 1,

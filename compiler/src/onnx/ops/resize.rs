@@ -127,7 +127,7 @@ fn resize(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
         }
     };
     // An empty tensor stands for an input left out.
-    let mut given = |c: &mut Import<'_>, i: usize, what: &str| -> Result<Option<Vec<f64>>> {
+    let given = |c: &mut Import<'_>, i: usize, what: &str| -> Result<Option<Vec<f64>>> {
         match n.optional(i) {
             None => Ok(None),
             Some(v) if c.elements(v)? == 0 => Ok(None),
