@@ -25,7 +25,7 @@ const GRAPH_PASSES: &[(&str, GraphPass)] = &[
     ("fold", stages::fold),
     ("simplify", stages::simplify),
     ("decompose", stages::decompose),
-    ("simplify-primitives", stages::simplify),
+    ("fold-primitives", stages::fold),
 ];
 
 /// Every pass in order, as `--stop-after`, `--time-passes` and the dumps name them.
@@ -34,7 +34,7 @@ pub const PASSES: &[&str] = &[
     "fold",
     "simplify",
     "decompose",
-    "simplify-primitives",
+    "fold-primitives",
     "schedule",
     "opt",
     "codegen",

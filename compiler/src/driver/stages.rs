@@ -15,14 +15,14 @@ pub(super) fn verify_graph(_: &Graph) -> Result<()> {
 pub(super) fn verify_kernel(_: &Kernel) -> Result<()> {
     Ok(())
 }
-pub(super) fn fold(g: &Graph) -> Result<Graph> {
-    Ok(g.clone())
+pub(super) fn fold(graph: &Graph) -> Result<Graph> {
+    crate::graph::fold(graph)
 }
 pub(super) fn simplify(g: &Graph) -> Result<Graph> {
     Ok(g.clone())
 }
-pub(super) fn decompose(g: &Graph) -> Result<Graph> {
-    Ok(g.clone())
+pub(super) fn decompose(graph: &Graph) -> Result<Graph> {
+    crate::graph::decompose(graph)
 }
 pub(super) fn schedule(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
     crate::schedule::schedule(graph, facts, name)

@@ -1,10 +1,29 @@
 //! Tensor IR: SSA tensors with shape, dtype and origin; builder, shape inference, decompositions,
 //! constant folding, reference interpreter.
+//!
+//! ```
+//! use tinyc_compiler::graph::{Builder, Op};
+//! use tinyc_compiler::uop::{DType, Unary};
+//! let mut b = Builder::new("tanh");
+//! let x = b.input("x", DType::F32, &[2, 3])?;
+//! let y = b.push(Op::Unary(Unary::Tanh), &[x])?;
+//! b.output("y", y);
+//! assert_eq!(b.finish().outputs.len(), 1);
+//! # Ok::<(), tinyc_compiler::diag::Error>(())
+//! ```
 
+mod builder;
+mod channels;
+mod decompose;
+mod fold;
 pub mod infer;
 pub mod interp;
 mod ops;
 mod tensor;
 
+pub use builder::Builder;
+pub use channels::mark_channels;
+pub use decompose::decompose;
+pub use fold::fold;
 pub use ops::*;
 pub use tensor::*;

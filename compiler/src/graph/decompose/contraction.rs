@@ -1,0 +1,183 @@
+//! Sums of products: convolution, transposed convolution, matrix product.
+
+use crate::diag::Result;
+use crate::graph::builder::Builder;
+use crate::graph::ops::{Conv, ConvTranspose, Op};
+use crate::graph::tensor::TensorId;
+use crate::uop::{Binary, ReduceOp};
+
+/// `out[n,g,m,o..] = sum over c, k.. of x[n,g,c,o*stride + k*dilation..] * w[g,m,c,k..]`, plus bias.
+pub fn conv(b: &mut Builder, a: &Conv, src: &[TensorId]) -> Result<TensorId> {
+    let (x, w) = (src[0], src[1]);
+    let mut pads = vec![(0, 0), (0, 0)];
+    pads.extend(&a.pads);
+    let padded = b.pad(x, &pads, 0.0)?;
+    let y = windows_times(b, padded, w, &a.strides, &a.dilations, a.groups)?;
+    add_bias(b, y, src.get(2).copied())
+}
+
+fn add_bias(b: &mut Builder, y: TensorId, bias: Option<TensorId>) -> Result<TensorId> {
+    let Some(bias) = bias else { return Ok(y) };
+    let dims = b.dims(y)?;
+    let mut shape = vec![1; dims.len()];
+    shape[1] = dims[1];
+    let bias = b.reshape(bias, &shape)?;
+    let bias = b.expand(bias, &dims)?;
+    let sum = b.push(Op::Binary(Binary::Add), &[y, bias])?;
+    b.set_channels(sum, Some(1));
+    Ok(sum)
+}
+
+fn windows_times(
+    b: &mut Builder,
+    x: TensorId,
+    w: TensorId,
+    strides: &[i64],
+    dilations: &[i64],
+    groups: i64,
+) -> Result<TensorId> {
+    let (xd, wd) = (b.dims(x)?, b.dims(w)?);
+    let spatial = xd.len() - 2;
+    let mut v = x;
+    for i in 0..spatial {
+        v = b.push(
+            Op::Window {
+                axis: 2 + 2 * i,
+                size: wd[2 + i],
+                stride: strides[i],
+                dilation: dilations[i],
+            },
+            &[v],
+        )?;
+    }
+    let vd = b.dims(v)?;
+    let (n, m, each, own) = (xd[0], wd[0], wd[1], wd[0] / groups);
+    let out: Vec<i64> = (0..spatial).map(|i| vd[2 + 2 * i]).collect();
+    let kernel = &wd[2..];
+    let mut grouped = vec![n, groups, each];
+    grouped.extend(&vd[2..]);
+    let v = b.reshape(v, &grouped)?;
+    let mut perm = vec![0, 1];
+    perm.extend((0..spatial).map(|i| 3 + 2 * i));
+    perm.push(2);
+    perm.extend((0..spatial).map(|i| 4 + 2 * i));
+    let v = b.permute(v, &perm)?;
+    let shape = |first: &[i64], outputs: &[i64]| -> Vec<i64> {
+        first
+            .iter()
+            .chain(outputs)
+            .chain([&each])
+            .chain(kernel)
+            .copied()
+            .collect()
+    };
+    let ones = vec![1; spatial];
+    let full = shape(&[n, groups, own], &out);
+    let v = b.reshape(v, &shape(&[n, groups, 1], &out))?;
+    let v = b.expand(v, &full)?;
+    let w = b.reshape(w, &shape(&[1, groups, own], &ones))?;
+    let w = b.expand(w, &full)?;
+    let product = b.push(Op::Binary(Binary::Mul), &[v, w])?;
+    let axes: Vec<usize> = (3 + spatial..4 + 2 * spatial).collect();
+    let sum = b.reduce(ReduceOp::Sum, product, &axes, false)?;
+    b.set_channels(
+        sum,
+        if groups == 1 {
+            Some(2)
+        } else if own == 1 {
+            Some(1)
+        } else {
+            None
+        },
+    );
+    let mut shape = vec![n, m];
+    shape.extend(&out);
+    let y = b.reshape(sum, &shape)?;
+    b.set_channels(y, Some(1));
+    Ok(y)
+}
+
+/// Zeros between the elements of x, then a convolution with the flipped kernel: a gather, so that every
+/// result is written once.
+pub fn conv_transpose(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<TensorId> {
+    let (mut x, w) = (src[0], src[1]);
+    let wd = b.dims(w)?;
+    let spatial = wd.len() - 2;
+    for i in 0..spatial {
+        let axis = 2 + i;
+        if a.strides[i] > 1 {
+            let dims = b.dims(x)?;
+            let mut apart = dims.clone();
+            apart.insert(axis + 1, 1);
+            let v = b.reshape(x, &apart)?;
+            let mut pads = vec![(0, 0); apart.len()];
+            pads[axis + 1] = (0, a.strides[i] - 1);
+            let v = b.pad(v, &pads, 0.0)?;
+            let mut joined = dims.clone();
+            joined[axis] *= a.strides[i];
+            let v = b.reshape(v, &joined)?;
+            x = b.slice(v, axis, 0, (dims[axis] - 1) * a.strides[i] + 1)?;
+        }
+        let reach = a.dilations[i] * (wd[axis] - 1);
+        let (low, high) = (reach - a.pads[i].0, reach - a.pads[i].1);
+        let length = b.dims(x)?[axis];
+        let (cut_low, cut_high) = ((-low).max(0), (-high).max(0));
+        x = b.slice(x, axis, cut_low, length - cut_low - cut_high)?;
+        let mut pads = vec![(0, 0); 2 + spatial];
+        pads[axis] = (low.max(0), high.max(0));
+        x = b.pad(x, &pads, 0.0)?;
+    }
+    let (c, own) = (wd[0], wd[1]);
+    let axes: Vec<usize> = (2..2 + spatial).collect();
+    let w = if axes.is_empty() {
+        w
+    } else {
+        b.push(Op::Flip(axes), &[w])?
+    };
+    let mut grouped = vec![a.groups, c / a.groups, own];
+    grouped.extend(&wd[2..]);
+    let w = b.reshape(w, &grouped)?;
+    let mut perm = vec![0, 2, 1];
+    perm.extend(3..3 + spatial);
+    let w = b.permute(w, &perm)?;
+    let mut shape = vec![a.groups * own, c / a.groups];
+    shape.extend(&wd[2..]);
+    let w = b.reshape(w, &shape)?;
+    let ones = vec![1; spatial];
+    let y = windows_times(b, x, w, &ones, &a.dilations, a.groups)?;
+    add_bias(b, y, src.get(2).copied())
+}
+
+/// `out[.., m, n] = sum over k of a[.., m, k] * b[.., k, n]`, batch axes broadcast.
+pub fn matmul(b: &mut Builder, x: TensorId, y: TensorId) -> Result<TensorId> {
+    let (xd, yd) = (b.dims(x)?, b.dims(y)?);
+    let (xr, yr) = (xd.len(), yd.len());
+    let (m, k, n) = (xd[xr - 2], xd[xr - 1], yd[yr - 1]);
+    let batch_rank = xr.max(yr) - 2;
+    let side = |dims: &[i64]| -> Vec<i64> {
+        let mut out = vec![1; batch_rank - (dims.len() - 2)];
+        out.extend(&dims[..dims.len() - 2]);
+        out
+    };
+    let (xb, yb) = (side(&xd), side(&yd));
+    let batch: Vec<i64> = xb
+        .iter()
+        .zip(&yb)
+        .map(|(&p, &q)| if p == 1 { q } else { p })
+        .collect();
+    let mut full = batch.clone();
+    full.extend([m, n, k]);
+    let mut shape = xb;
+    shape.extend([m, 1, k]);
+    let x = b.reshape(x, &shape)?;
+    let x = b.expand(x, &full)?;
+    let mut perm: Vec<usize> = (0..yr).collect();
+    perm.swap(yr - 2, yr - 1);
+    let y = b.permute(y, &perm)?;
+    let mut shape = yb;
+    shape.extend([1, n, k]);
+    let y = b.reshape(y, &shape)?;
+    let y = b.expand(y, &full)?;
+    let product = b.push(Op::Binary(Binary::Mul), &[x, y])?;
+    b.reduce(ReduceOp::Sum, product, &[batch_rank + 2], false)
+}

@@ -1,0 +1,80 @@
+//! Composites into primitives.
+//!
+//! In: a graph. Out: an equal graph without composites. Each composite has one function here or in a file of its
+//! family; the sources of a composite are new tensors already when its function runs. Half-precision
+//! normalisations are computed in f32.
+//!
+//! Example: `MatMul([m,k], [k,n])` becomes the sum over `k` of a product of two expanded tensors.
+
+mod contraction;
+mod norm;
+mod pool;
+mod resize;
+mod select;
+
+use super::builder::Builder;
+use super::channels::mark_channels;
+use super::ops::Op;
+use super::tensor::{Graph, TensorId};
+use crate::diag::Result;
+
+/// Decomposes every composite.
+pub fn decompose(graph: &Graph) -> Result<Graph> {
+    let mut b = Builder::new(&graph.name);
+    let mut new: Vec<TensorId> = Vec::with_capacity(graph.tensors.len());
+    // Inputs keep their order, whatever the order of their tensors.
+    let mut inputs = Vec::new();
+    for (name, id) in &graph.inputs {
+        b.set_origin(graph.tensor(*id).origin.clone());
+        inputs.push(b.input(name, graph.tensor(*id).dtype, &graph.dims(*id)?)?);
+    }
+    for (n, t) in graph.tensors.iter().enumerate() {
+        b.set_origin(t.origin.clone());
+        let src: Vec<TensorId> = t.src.iter().map(|s| new[s.0 as usize]).collect();
+        let id = TensorId(n as u32);
+        let to = match &t.op {
+            Op::Input(i) => inputs[*i as usize],
+            Op::Weight(w) => b.weight(graph.weights[*w as usize].clone())?,
+            Op::Full(_) | Op::Iota | Op::Reshape | Op::Expand | Op::Slice { .. } => {
+                b.shaped(t.op.clone(), &src, &graph.dims(id)?, t.dtype)?
+            }
+            Op::Conv(a) => contraction::conv(&mut b, a, &src)?,
+            Op::ConvTranspose(a) => contraction::conv_transpose(&mut b, a, &src)?,
+            Op::MatMul => contraction::matmul(&mut b, src[0], src[1])?,
+            Op::Pool(a) => pool::pool(&mut b, a, src[0])?,
+            Op::Softmax(axis) => norm::softmax(&mut b, src[0], *axis, false)?,
+            Op::LogSoftmax(axis) => norm::softmax(&mut b, src[0], *axis, true)?,
+            Op::LayerNorm { axis, epsilon } => {
+                norm::layer_norm(&mut b, &src, *axis, f64::from_bits(*epsilon))?
+            }
+            Op::Resize(a) => resize::resize(&mut b, a, src[0])?,
+            Op::CumSum {
+                axis,
+                exclusive,
+                reverse,
+            } => select::cum_sum(&mut b, src[0], *axis, *exclusive, *reverse)?,
+            Op::TopK {
+                axis,
+                k,
+                largest,
+                indices,
+            } => select::top_k(&mut b, src[0], *axis, *k, *largest, *indices)?,
+            Op::ArgReduce {
+                axis,
+                largest,
+                last,
+            } => select::arg_reduce(&mut b, src[0], *axis, *largest, *last)?,
+            op => b.push(op.clone(), &src)?,
+        };
+        if t.channels.is_some() {
+            b.set_channels(to, t.channels);
+        }
+        new.push(to);
+    }
+    for (name, id) in &graph.outputs {
+        b.output(name, new[id.0 as usize]);
+    }
+    let mut out = b.finish();
+    mark_channels(&mut out);
+    Ok(out)
+}

@@ -1,0 +1,251 @@
+//! Resize: one axis after another, each a weighted sum of gathered samples.
+//!
+//! Positions and weights are computed here, in f64, as the ONNX operator's definition gives them; what is left at
+//! run time is gathers with constant indices. Whole-number nearest scaling needs not even that: it is a repetition.
+
+use crate::diag::Result;
+use crate::graph::builder::Builder;
+use crate::graph::ops::{Coordinates, Op, Resize, ResizeMode};
+use crate::graph::tensor::TensorId;
+use crate::uop::{Binary, DType};
+
+/// Resizes all axes that change.
+pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
+    let original = b.dims(x)?;
+    let dtype = b.dtype(x);
+    let blends = matches!(a.mode, ResizeMode::Linear | ResizeMode::Cubic(_));
+    let mut y = if blends && !matches!(dtype, DType::F32 | DType::F64) {
+        b.cast(x, DType::F32)?
+    } else {
+        x
+    };
+    let mut outside: Vec<(usize, Vec<bool>)> = Vec::new();
+    for axis in 0..original.len() {
+        let (from, to) = (original[axis], a.sizes[axis]);
+        let scale = f64::from_bits(a.scales[axis]);
+        if from == to && scale == 1.0 && a.coordinates != Coordinates::CropAndResize {
+            continue;
+        }
+        let positions: Vec<f64> = (0..to)
+            .map(|i| {
+                position(
+                    a,
+                    axis,
+                    i as f64,
+                    from as f64,
+                    to as f64,
+                    scale,
+                    original.len(),
+                )
+            })
+            .collect();
+        if a.coordinates == Coordinates::CropAndResize {
+            let out: Vec<bool> = positions
+                .iter()
+                .map(|&p| p < 0.0 || p > (from - 1) as f64)
+                .collect();
+            if out.iter().any(|&o| o) {
+                outside.push((axis, out));
+            }
+        }
+        y = axis_samples(b, a, y, axis, from, scale, &positions)?;
+    }
+    let mut dims = b.dims(y)?;
+    for (axis, out) in outside {
+        let flags: Vec<i64> = out.iter().map(|&o| i64::from(o)).collect();
+        let mask = b.integers(&[flags.len() as i64], &flags)?;
+        let mask = b.cast(mask, DType::Bool)?;
+        let mut shape = vec![1; dims.len()];
+        shape[axis] = dims[axis];
+        let mask = b.reshape(mask, &shape)?;
+        let mask = b.expand(mask, &dims)?;
+        let fill = b.full(
+            b.dtype(y),
+            &dims,
+            f64::from(f32::from_bits(a.extrapolation)),
+        )?;
+        y = b.select(mask, fill, y)?;
+        dims = b.dims(y)?;
+    }
+    if b.dtype(y) != dtype {
+        y = b.cast(y, dtype)?;
+    }
+    Ok(y)
+}
+
+/// Where output `i` lies in the input.
+fn position(a: &Resize, axis: usize, i: f64, from: f64, to: f64, scale: f64, rank: usize) -> f64 {
+    match a.coordinates {
+        Coordinates::HalfPixel => (i + 0.5) / scale - 0.5,
+        Coordinates::PytorchHalfPixel if to > 1.0 => (i + 0.5) / scale - 0.5,
+        Coordinates::PytorchHalfPixel => 0.0,
+        Coordinates::HalfPixelSymmetric => {
+            let adjustment = to / (scale * from);
+            let center = from / 2.0;
+            center * (1.0 - adjustment) + (i + 0.5) / scale - 0.5
+        }
+        Coordinates::AlignCorners if to > 1.0 => i * (from - 1.0) / (to - 1.0),
+        Coordinates::AlignCorners => 0.0,
+        Coordinates::Asymmetric => i / scale,
+        Coordinates::CropAndResize => {
+            let at = |n: usize| a.roi.get(n).map_or(0.0, |&v| f64::from_bits(v));
+            let (start, end) = (at(axis), at(rank + axis));
+            if to > 1.0 {
+                start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0)
+            } else {
+                0.5 * (start + end) * (from - 1.0)
+            }
+        }
+    }
+}
+
+fn axis_samples(
+    b: &mut Builder,
+    a: &Resize,
+    x: TensorId,
+    axis: usize,
+    from: i64,
+    scale: f64,
+    positions: &[f64],
+) -> Result<TensorId> {
+    let clamp = |p: f64| (p as i64).clamp(0, from - 1);
+    let nearest = |p: f64| -> i64 {
+        clamp(match a.mode {
+            ResizeMode::NearestRoundPreferFloor => (p - 0.5).ceil(),
+            ResizeMode::NearestRoundPreferCeil => (p + 0.5).floor(),
+            ResizeMode::NearestFloor => p.floor(),
+            _ => p.ceil(),
+        })
+    };
+    if !matches!(a.mode, ResizeMode::Linear | ResizeMode::Cubic(_)) {
+        let index: Vec<i64> = positions.iter().map(|&p| nearest(p)).collect();
+        return take(b, x, axis, from, &index);
+    }
+    // Taps of each output: index and weight.
+    let taps: Vec<Vec<(i64, f64)>> = positions
+        .iter()
+        .map(|&p| weights(a, p, from, scale))
+        .collect();
+    let count = taps.iter().map(Vec::len).max().unwrap_or(0);
+    let mut sum: Option<TensorId> = None;
+    for t in 0..count {
+        let index: Vec<i64> = taps
+            .iter()
+            .map(|l| l.get(t).map_or(0, |v| v.0.clamp(0, from - 1)))
+            .collect();
+        let weight: Vec<f64> = taps.iter().map(|l| l.get(t).map_or(0.0, |v| v.1)).collect();
+        if weight.iter().all(|&w| w == 0.0) {
+            continue;
+        }
+        let sample = take(b, x, axis, from, &index)?;
+        let dims = b.dims(sample)?;
+        let scaled = if weight.iter().all(|&w| w == 1.0) {
+            sample
+        } else {
+            let values: Vec<f32> = weight.iter().map(|&w| w as f32).collect();
+            let w = b.floats("", &[values.len() as i64], &values)?;
+            let w = b.cast(w, b.dtype(sample))?;
+            let mut shape = vec![1; dims.len()];
+            shape[axis] = dims[axis];
+            let w = b.reshape(w, &shape)?;
+            let w = b.expand(w, &dims)?;
+            b.push(Op::Binary(Binary::Mul), &[sample, w])?
+        };
+        sum = Some(match sum {
+            None => scaled,
+            Some(s) => b.push(Op::Binary(Binary::Add), &[s, scaled])?,
+        });
+    }
+    match sum {
+        Some(s) => Ok(s),
+        None => take(b, x, axis, from, &vec![0; positions.len()]),
+    }
+}
+
+/// Gathers along an axis; repetition and identity need no gather.
+fn take(b: &mut Builder, x: TensorId, axis: usize, from: i64, index: &[i64]) -> Result<TensorId> {
+    let to = index.len() as i64;
+    if to == from && index.iter().enumerate().all(|(i, &v)| v == i as i64) {
+        return Ok(x);
+    }
+    let times = if from > 0 { to / from } else { 0 };
+    if times > 0
+        && to == from * times
+        && index
+            .iter()
+            .enumerate()
+            .all(|(i, &v)| v == i as i64 / times)
+    {
+        let dims = b.dims(x)?;
+        let mut apart = dims.clone();
+        apart.insert(axis + 1, 1);
+        let v = b.reshape(x, &apart)?;
+        apart[axis + 1] = times;
+        let v = b.expand(v, &apart)?;
+        let mut joined = dims;
+        joined[axis] = to;
+        return b.reshape(v, &joined);
+    }
+    let index = b.integers(&[to], index)?;
+    b.push(Op::Gather(axis), &[x, index])
+}
+
+/// Samples around a position and their weights.
+fn weights(a: &Resize, p: f64, from: i64, scale: f64) -> Vec<(i64, f64)> {
+    // A position on a sample counts as the end of the interval before it.
+    let whole = p == p.floor();
+    let (base, ratio) = if whole {
+        (p as i64 - 1, 1.0)
+    } else {
+        (p.floor() as i64, p - p.floor())
+    };
+    let stretch = if a.antialias { scale.min(1.0) } else { 1.0 };
+    let mut taps: Vec<(i64, f64)> = match a.mode {
+        ResizeMode::Cubic(bits) => {
+            let k = f64::from(f32::from_bits(bits));
+            let start = (-2.0 / stretch).floor() as i64 + 1;
+            (start..2 - start)
+                .map(|i| (base + i, cubic(((i as f64) - ratio) * stretch, k)))
+                .collect()
+        }
+        _ => {
+            let start = (-1.0 / stretch).floor() as i64 + 1;
+            (start..2 - start)
+                .map(|i| {
+                    (
+                        base + i,
+                        (1.0 - ((i as f64 - ratio) * stretch).abs()).clamp(0.0, 1.0),
+                    )
+                })
+                .collect()
+        }
+    };
+    if a.exclude_outside {
+        for t in &mut taps {
+            if t.0 < 0 || t.0 >= from {
+                t.1 = 0.0;
+            }
+        }
+    }
+    if a.exclude_outside || stretch != 1.0 {
+        let total: f64 = taps.iter().map(|t| t.1).sum();
+        if total != 0.0 {
+            for t in &mut taps {
+                t.1 /= total;
+            }
+        }
+    }
+    taps
+}
+
+/// Keys' cubic convolution kernel (1981).
+fn cubic(distance: f64, k: f64) -> f64 {
+    let x = distance.abs();
+    if x <= 1.0 {
+        ((k + 2.0) * x - (k + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        ((k * x - 5.0 * k) * x + 8.0 * k) * x - 4.0 * k
+    } else {
+        0.0
+    }
+}
