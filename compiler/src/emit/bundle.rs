@@ -19,11 +19,21 @@ use tinyc_runtime::{Bundle, elf};
 /// Alignment of sections.
 const ALIGN: usize = 64;
 
-/// The bundle of a program as an object file. `target` and `toolchain` are one line each.
+/// What a target says of itself in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Target and chip, one line.
+    pub target: String,
+    /// Compiler and flags, one line.
+    pub toolchain: String,
+    /// `part: licence`, for everything that the target links in.
+    pub licences: Vec<String>,
+}
+
+/// The bundle of a program as an object file.
 pub fn bundle_object(
     built: &Built,
-    target: &str,
-    toolchain: &str,
+    provenance: &Provenance,
     architecture: Architecture,
 ) -> Result<Vec<u8>> {
     let flat = launches(built)?;
@@ -35,10 +45,7 @@ pub fn bundle_object(
     }
     let weights = built.plan.weight_bytes as usize;
     let small = [
-        (
-            Kind::Manifest,
-            manifest(built, target, toolchain).into_bytes(),
-        ),
+        (Kind::Manifest, manifest(built, provenance).into_bytes()),
         (Kind::Program, program(built, &flat)),
         (Kind::Tensors, tensors(built)?),
         (
@@ -112,7 +119,7 @@ fn stamp_header(out: &mut [u8], count: usize) -> Result<()> {
     Ok(())
 }
 
-fn manifest(built: &Built, target: &str, toolchain: &str) -> String {
+fn manifest(built: &Built, provenance: &Provenance) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         let one_line: String = value.chars().filter(|c| !c.is_control()).collect();
@@ -121,8 +128,8 @@ fn manifest(built: &Built, target: &str, toolchain: &str) -> String {
     line("format", &VERSION.to_string());
     line("name", &built.program.name);
     line("tinyc", env!("CARGO_PKG_VERSION"));
-    line("target", target);
-    line("toolchain", toolchain);
+    line("target", &provenance.target);
+    line("toolchain", &provenance.toolchain);
     line("model_sha256", &built.meta.model_sha256);
     for option in &built.meta.options {
         line("option", option);
@@ -139,11 +146,9 @@ fn manifest(built: &Built, target: &str, toolchain: &str) -> String {
     );
     line("weight_bytes", &built.plan.weight_bytes.to_string());
     line("flops", &flops(built).to_string());
-    line("licence", "tinyc runtime: MIT OR Apache-2.0");
-    line(
-        "licence",
-        "Rust core and compiler-builtins: MIT OR Apache-2.0",
-    );
+    for licence in &provenance.licences {
+        line("licence", licence);
+    }
     line("licence", "weights: as the model's author says");
     text
 }

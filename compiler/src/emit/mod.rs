@@ -21,7 +21,7 @@ mod names;
 mod objects;
 mod weights;
 
-pub use bundle::{bundle_object, seal};
+pub use bundle::{Provenance, bundle_object, seal};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, Placed, launches};
 pub use library::{write_file, write_library};

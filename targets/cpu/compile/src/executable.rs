@@ -5,11 +5,13 @@
 //! machine code is written into the bundle.
 
 use crate::library::architecture;
-use crate::toolchain::{temp_dir, write};
+use crate::toolchain::{Object, temp_dir, write};
 use crate::{CpuTarget, sources};
+use object::{Object as _, ObjectSymbol};
+use std::collections::HashSet;
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{bundle_object, is_identifier, seal, write_file};
+use tinyc_compiler::emit::{Provenance, bundle_object, is_identifier, seal, write_file};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
@@ -49,11 +51,27 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     let mut list = sources::kernels(built, target.renderer)?;
     list.push(sources::kernel_table(built, level));
     let compiler = target.compiler()?;
-    let line = format!("cpu {}", level.name());
-    let (objects, bundle) = rayon::join(
-        || target.compile(&list),
-        || bundle_object(built, &line, &compiler.describe(), architecture(level)),
-    );
+    let objects = target.compile(&list)?;
+    let mut licences = vec![
+        "tinyc runtime: MIT OR Apache-2.0".to_string(),
+        "Rust core: MIT OR Apache-2.0".to_string(),
+    ];
+    // Where the level has no instruction, such as for half floats before F16C, compilers call their
+    // support library.
+    let support = match needs_support(&objects)? {
+        true => {
+            licences
+                .push("compiler support library (libgcc): GPL-3.0 WITH GCC-exception-3.1".into());
+            Some(compiler.support_library()?)
+        }
+        false => None,
+    };
+    let provenance = Provenance {
+        target: format!("cpu {}", level.name()),
+        toolchain: compiler.describe(),
+        licences,
+    };
+    let bundle = bundle_object(built, &provenance, architecture(level))?;
     let temp = temp_dir()?;
     let mut paths = Vec::new();
     let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
@@ -62,11 +80,13 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
         paths.push(path);
         Ok(())
     };
-    for object in objects? {
+    for object in objects {
         put(&object.name, &object.bytes)?;
     }
-    put("bundle.o", &bundle?)?;
+    put("bundle.o", &bundle)?;
+    drop(bundle);
     put("libtinyc_replay.a", REPLAY)?;
+    paths.extend(support);
     let linked = temp.path().join("linked");
     compiler.link(&paths, LINK, &linked)?;
     let mut file = std::fs::read(&linked)
@@ -75,6 +95,29 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     let written = write_file(dir.join(format!("{name}.tinyexe")), &file)?;
     make_executable(&written.path)?;
     Ok(vec![written])
+}
+
+/// True when some function is neither a kernel nor one that the replay program has.
+fn needs_support(objects: &[Object]) -> Result<bool> {
+    let replay = ["memcpy", "memmove", "memset", "memcmp"];
+    let mut defined = HashSet::new();
+    let mut wanted = HashSet::new();
+    for object in objects {
+        let file = object::File::parse(&object.bytes[..])
+            .map_err(|e| Error::bug(format!("{}: {e}", object.name)))?;
+        for symbol in file.symbols() {
+            let name = symbol.name().unwrap_or_default().to_string();
+            if symbol.is_undefined() {
+                wanted.insert(name);
+            } else if symbol.is_global() {
+                defined.insert(name);
+            }
+        }
+    }
+    let linkers = |n: &String| n.is_empty() || n == "_GLOBAL_OFFSET_TABLE_";
+    Ok(wanted
+        .difference(&defined)
+        .any(|n| !linkers(n) && !replay.contains(&n.as_str())))
 }
 
 fn make_executable(path: &Path) -> Result<()> {

@@ -189,6 +189,23 @@ impl Toolchain {
         Ok(Object { name, bytes })
     }
 
+    /// The library of functions that compiled code may call behind the source's back.
+    pub fn support_library(&self) -> Result<PathBuf> {
+        let output = Command::new(&self.path)
+            .arg("-print-libgcc-file-name")
+            .output()
+            .map_err(|e| missing(self.level, Some(&self.path), &e.to_string()))?;
+        let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(Error::environment(format!(
+            "{} has no support library (libgcc or compiler-rt)",
+            self.path.display()
+        ))
+        .help("install libgcc (Debian: apt install libgcc-12-dev), or choose --cpu x86-64-v3"))
+    }
+
     /// Links objects into `out` with the given flags (`-shared`, or `-static -nostdlib` ...).
     pub fn link(&self, objects: &[PathBuf], flags: &[&str], out: &Path) -> Result<()> {
         self.call(

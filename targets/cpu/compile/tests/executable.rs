@@ -112,6 +112,31 @@ fn without_inputs_and_weights() {
     assert_eq!(array.data, [0, 1, 0]);
 }
 
+/// Half floats below x86-64-v3 need the compiler's support library, and the manifest says so.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn support_library_is_linked_where_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        cpu: "x86-64-v2".into(),
+        ..Options::default()
+    };
+    let target = CpuTarget::new(options)
+        .unwrap()
+        .with_renderer(model::render);
+    let mut built = model::constant("c");
+    for (name, needed) in [("k0_fill", false), ("k0_half", true)] {
+        built.linear[0].name = name.into();
+        let exe = target.emit(&built, Emit::Exe, dir.path()).unwrap()[0]
+            .path
+            .clone();
+        let info = text(&call(&exe, &["--info"]).stdout);
+        assert_eq!(info.contains("libgcc"), needed, "{info}");
+        let done = call(&exe, &["--bench", "--seconds", "0.01"]);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+}
+
 #[test]
 fn wrong_inputs_have_messages_and_codes() {
     let dir = tempfile::tempdir().unwrap();
