@@ -7,7 +7,7 @@
 //! Example: a two-lane add prints as
 //! `f32x2 v0 = *(const f32x2u *)(p0 + i0); *(f32x2u *)(p1 + i0) = v0 + v0;`.
 
-use super::c_prelude::{PRELUDE, mask_of, memory, name, scalar, vector, vector_types};
+use super::c_prelude::{PRELUDE, mask_of, memory, name, scalar, unsigned_of, vector, vector_types};
 use super::c_values::{binary, bitcast, cast, constant, unary};
 use crate::diag::{Error, Result};
 use crate::program::{Access, LinearKernel};
@@ -596,6 +596,11 @@ impl Printer<'_> {
                     load
                 }
             }
+            Op::Unary(Unary::Neg) if ty.scalar.is_int() => {
+                let a = self.whole(node.src[0])?;
+                let u = self.ty(unsigned_of(ty.scalar).vec(ty.lanes));
+                format!("(({c})-({u}){a})")
+            }
             Op::Unary(Unary::Neg) if easy(ty.scalar) => {
                 let a = self.whole(node.src[0])?;
                 format!("(-{a})")
@@ -702,8 +707,14 @@ impl Printer<'_> {
                     Binary::Sub => "-",
                     _ => "*",
                 };
-                let (a, b) = both(self)?;
-                format!("({a} {sign} {b})")
+                if d.is_float() || d == DType::Index {
+                    let (a, b) = both(self)?;
+                    format!("({a} {sign} {b})")
+                } else {
+                    let (a, b) = (self.whole(src[0])?, self.whole(src[1])?);
+                    let (c, u) = (self.ty(ty), self.ty(unsigned_of(d).vec(ty.lanes)));
+                    format!("(({c})(({u}){a} {sign} ({u}){b}))")
+                }
             }
             Binary::Div if d.is_float() => {
                 let (a, b) = both(self)?;
@@ -721,7 +732,12 @@ impl Printer<'_> {
             Binary::Shl | Binary::Shr if matches!(self.k.uops.op(src[1]), Op::Const(bits) if bits < d.size() as u64 * 8) =>
             {
                 let (a, b) = (self.whole(src[0])?, self.value(src[1])?);
-                format!("({a} {} {b})", if op == Binary::Shl { "<<" } else { ">>" })
+                if op == Binary::Shl {
+                    let (c, u) = (self.ty(ty), self.ty(unsigned_of(d).vec(ty.lanes)));
+                    format!("(({c})(({u}){a} << {b}))")
+                } else {
+                    format!("({a} >> {b})")
+                }
             }
             Binary::Lt | Binary::Le | Binary::Eq | Binary::Ne if d != DType::Bool => {
                 let sign = match op {

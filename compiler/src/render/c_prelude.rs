@@ -44,6 +44,16 @@ pub fn mask_of(dtype: DType) -> DType {
     }
 }
 
+/// Unsigned integer of a scalar's width.
+pub fn unsigned_of(dtype: DType) -> DType {
+    match mask_of(dtype) {
+        DType::I8 => DType::U8,
+        DType::I16 => DType::U16,
+        DType::I32 => DType::U32,
+        _ => DType::U64,
+    }
+}
+
 /// Name of a vector type; Bool vectors are masks of 32-bit integers.
 pub fn vector(ty: Type) -> String {
     let dtype = match ty.scalar {

@@ -48,13 +48,28 @@ fn float(v: f64, suffix: &str, infinity: &str, nan: &str) -> String {
     format!("({sign}0x{lead}.{mantissa:013x}p{exponent}{suffix})")
 }
 
+/// Unsigned type in which the arithmetic of an integer type wraps (small ones would be promoted to `int`).
+fn wrapping(dtype: DType) -> &'static str {
+    if dtype.size() == 8 {
+        "uint64_t"
+    } else {
+        "uint32_t"
+    }
+}
+
 /// a op b for scalars of one type. `nonnegative` tells that an Index division may be C's.
 pub fn binary(op: Binary, a: &str, b: &str, dtype: DType, nonnegative: bool) -> Result<String> {
     let c = scalar(dtype);
     let float = dtype.is_float();
     let unsigned = dtype.is_unsigned();
     let bits = dtype.size() * 8;
+    // Signed overflow is undefined in C: such types wrap as unsigned ones. Addresses never overflow.
+    let u = wrapping(dtype);
+    let wraps = !float && !matches!(dtype, DType::Index | DType::Bool);
     let text = match op {
+        Binary::Add if wraps => format!("({c})(({u}){a} + ({u}){b})"),
+        Binary::Sub if wraps => format!("({c})(({u}){a} - ({u}){b})"),
+        Binary::Mul if wraps => format!("({c})(({u}){a} * ({u}){b})"),
         Binary::Add => format!("({a} + {b})"),
         Binary::Sub => format!("({a} - {b})"),
         Binary::Mul => format!("({a} * {b})"),
@@ -82,7 +97,7 @@ pub fn binary(op: Binary, a: &str, b: &str, dtype: DType, nonnegative: bool) -> 
         Binary::Or => format!("({a} | {b})"),
         Binary::Xor => format!("({a} ^ {b})"),
         Binary::Shl => format!(
-            "((uint64_t)({b}) < {bits} ? ({a} << ({b} & {})) : 0)",
+            "((uint64_t)({b}) < {bits} ? (({u}){a} << ({b} & {})) : 0)",
             bits - 1
         ),
         Binary::Shr => format!(
@@ -97,7 +112,7 @@ pub fn binary(op: Binary, a: &str, b: &str, dtype: DType, nonnegative: bool) -> 
     Ok(match dtype {
         DType::BF16 => format!("tinyc_round_bf16({text})"),
         DType::F32 | DType::F64 | DType::I64 | DType::Index | DType::U64
-            if !text.contains("builtin") && !text.starts_with("tinyc") =>
+            if !wraps && !text.contains("builtin") && !text.starts_with("tinyc") =>
         {
             text
         }
@@ -120,12 +135,13 @@ pub fn unary(op: Unary, a: &str, dtype: DType) -> Result<String> {
         }
     };
     let text = match op {
-        Unary::Neg => format!("(-{a})"),
+        Unary::Neg if dtype.is_float() => format!("(-{a})"),
+        Unary::Neg => format!("(0 - ({}){a})", wrapping(dtype)),
         Unary::Not if dtype == DType::Bool => format!("(!{a})"),
         Unary::Not => format!("(~{a})"),
         Unary::Abs if dtype.is_float() => call("fabs"),
         Unary::Abs if dtype.is_unsigned() || dtype == DType::Bool => a.to_string(),
-        Unary::Abs => format!("({a} < 0 ? -{a} : {a})"),
+        Unary::Abs => format!("({a} < 0 ? 0 - ({0}){a} : ({0}){a})", wrapping(dtype)),
         Unary::Sqrt => call("sqrt"),
         Unary::Floor => call("floor"),
         Unary::Ceil => call("ceil"),
