@@ -46,28 +46,64 @@ pub fn expand_unroll(g: &mut Uops, store: UopId) -> Vec<UopId> {
     stores
 }
 
+/// Most lanes that a vector may have.
+const MOST_LANES: i64 = 64;
+
+/// Unrolled ranges, loops of one iteration, and vector ranges that cannot be lanes.
 fn is_unroll(g: &Uops, range: UopId) -> bool {
-    matches!(
-        g.op(range),
-        Op::Range {
-            axis: Axis::Unroll,
-            ..
+    let Op::Range { axis, .. } = g.op(range) else {
+        return false;
+    };
+    let extent = g.extent(range);
+    match axis {
+        Axis::Unroll => true,
+        Axis::Vector => {
+            extent.is_some_and(|e| !(2..=MOST_LANES).contains(&e) || !(e as u64).is_power_of_two())
         }
-    )
+        Axis::Loop => extent == Some(1),
+        _ => false,
+    }
+}
+
+/// Ranges of a reduce to copy. Lanes of the store around it win over lanes of its own.
+fn is_copied(g: &Uops, free: &mut FreeRanges, reduce: UopId, range: UopId) -> bool {
+    let is_vector = |g: &Uops, r: UopId| {
+        matches!(
+            g.op(r),
+            Op::Range {
+                axis: Axis::Vector,
+                ..
+            }
+        )
+    };
+    is_unroll(g, range)
+        || is_vector(g, range)
+            && (free
+                .of(g, reduce)
+                .iter()
+                .any(|&r| is_vector(g, r) && !is_unroll(g, r))
+                || g.src(reduce)[1..]
+                    .iter()
+                    .any(|&r| r < range && is_vector(g, r) && !is_unroll(g, r)))
 }
 
 /// Unrolled reduce ranges, innermost reduces first.
 fn expand_reduces(g: &mut Uops, root: UopId) -> UopId {
     let mut root = root;
+    let mut free = FreeRanges::new();
     loop {
         let found = g.toposort(&[root]).into_iter().find(|&id| {
-            matches!(g.op(id), Op::Reduce(_)) && g.src(id)[1..].iter().any(|&r| is_unroll(g, r))
+            matches!(g.op(id), Op::Reduce(_))
+                && g.src(id)[1..]
+                    .iter()
+                    .any(|&r| is_copied(g, &mut free, id, r))
         });
         let Some(id) = found else { return root };
         let node = g.get(id).clone();
         let Op::Reduce(op) = node.op else { return root };
-        let (unrolled, kept): (Vec<UopId>, Vec<UopId>) =
-            node.src[1..].iter().partition(|&&r| is_unroll(g, r));
+        let (unrolled, kept): (Vec<UopId>, Vec<UopId>) = node.src[1..]
+            .iter()
+            .partition(|&&r| is_copied(g, &mut free, id, r));
         let mut values = vec![node.src[0]];
         for range in unrolled {
             let extent = g.extent(range).unwrap_or(1);
