@@ -47,8 +47,9 @@ fn is_transcendental(op: Unary) -> bool {
     )
 }
 
-struct Math<'a> {
-    g: &'a mut Uops,
+/// Builds the expansions.
+pub(super) struct Math<'a> {
+    pub(super) g: &'a mut Uops,
 }
 
 impl Math<'_> {
@@ -84,7 +85,7 @@ impl Math<'_> {
 
     // ---- building blocks ----
 
-    fn c(&mut self, like: UopId, value: f64) -> UopId {
+    pub(super) fn c(&mut self, like: UopId, value: f64) -> UopId {
         let ty = self.g.ty(like);
         let rounded = if ty.scalar == DType::F32 {
             f64::from(value as f32)
@@ -93,11 +94,11 @@ impl Math<'_> {
         };
         self.g.constant(ty, rounded.to_bits())
     }
-    fn i(&mut self, like: UopId, value: i64) -> UopId {
+    pub(super) fn i(&mut self, like: UopId, value: i64) -> UopId {
         let ty = self.g.ty(like);
         self.g.constant(ty, value as u64)
     }
-    fn bin(&mut self, op: Binary, a: UopId, b: UopId) -> UopId {
+    pub(super) fn bin(&mut self, op: Binary, a: UopId, b: UopId) -> UopId {
         let ty = self.g.ty(a);
         let to = if op.is_compare() {
             ty.with_scalar(DType::Bool)
@@ -106,36 +107,36 @@ impl Math<'_> {
         };
         self.g.add_node(Op::Binary(op), to, [a, b])
     }
-    fn add(&mut self, a: UopId, b: UopId) -> UopId {
+    pub(super) fn add(&mut self, a: UopId, b: UopId) -> UopId {
         self.bin(Binary::Add, a, b)
     }
-    fn sub(&mut self, a: UopId, b: UopId) -> UopId {
+    pub(super) fn sub(&mut self, a: UopId, b: UopId) -> UopId {
         self.bin(Binary::Sub, a, b)
     }
-    fn mul(&mut self, a: UopId, b: UopId) -> UopId {
+    pub(super) fn mul(&mut self, a: UopId, b: UopId) -> UopId {
         self.bin(Binary::Mul, a, b)
     }
-    fn fma(&mut self, a: UopId, b: UopId, c: UopId) -> UopId {
+    pub(super) fn fma(&mut self, a: UopId, b: UopId, c: UopId) -> UopId {
         let ty = self.g.ty(a);
         self.g.add_node(Op::MulAdd, ty, [a, b, c])
     }
-    fn un(&mut self, op: Unary, a: UopId) -> UopId {
+    pub(super) fn un(&mut self, op: Unary, a: UopId) -> UopId {
         let ty = self.g.ty(a);
         self.g.add_node(Op::Unary(op), ty, [a])
     }
-    fn select(&mut self, c: UopId, a: UopId, b: UopId) -> UopId {
+    pub(super) fn select(&mut self, c: UopId, a: UopId, b: UopId) -> UopId {
         let ty = self.g.ty(a);
         self.g.add_node(Op::Where, ty, [c, a, b])
     }
-    fn cast(&mut self, a: UopId, to: DType) -> UopId {
+    pub(super) fn cast(&mut self, a: UopId, to: DType) -> UopId {
         self.g.cast(a, to)
     }
-    fn bits(&mut self, a: UopId, to: DType) -> UopId {
+    pub(super) fn bits(&mut self, a: UopId, to: DType) -> UopId {
         let ty: Type = self.g.ty(a).with_scalar(to);
         self.g.add_node(Op::Bitcast, ty, [a])
     }
     /// Horner's rule, constant term first.
-    fn poly(&mut self, x: UopId, coefficients: &[f64]) -> UopId {
+    pub(super) fn poly(&mut self, x: UopId, coefficients: &[f64]) -> UopId {
         let mut terms = coefficients.iter().rev();
         let Some(&last) = terms.next() else {
             return self.c(x, 0.0);
@@ -149,7 +150,7 @@ impl Math<'_> {
     }
 
     /// Integer type of the float's width, mantissa bits, exponent bias.
-    fn format(&self, a: UopId) -> (DType, i64, i64) {
+    pub(super) fn format(&self, a: UopId) -> (DType, i64, i64) {
         if self.g.ty(a).scalar == DType::F64 {
             (DType::I64, 52, 1023)
         } else {
@@ -183,7 +184,7 @@ impl Math<'_> {
     }
 
     /// Rounds x to an integer: as a float and as bits.
-    fn nearest(&mut self, x: UopId) -> (UopId, UopId) {
+    pub(super) fn nearest(&mut self, x: UopId) -> (UopId, UopId) {
         let (int, ..) = self.format(x);
         // 1.5 * 2^mantissa: adding it leaves the integer in the low bits.
         let magic_value = if int == DType::I64 {
@@ -200,7 +201,7 @@ impl Math<'_> {
         (float, n)
     }
 
-    fn exp(&mut self, x: UopId) -> UopId {
+    pub(super) fn exp(&mut self, x: UopId) -> UopId {
         let double = self.g.ty(x).scalar == DType::F64;
         let (low, high) = if double {
             (-746.0, 710.0)
@@ -342,211 +343,6 @@ impl Math<'_> {
         let valid = self.bin(Binary::Le, zero, x);
         let nan = self.c(x, f64::NAN);
         self.select(valid, y, nan)
-    }
-
-    /// Sine and cosine of an f64.
-    fn sin_cos(&mut self, x: UopId) -> (UopId, UopId) {
-        let k = self.c(x, std::f64::consts::FRAC_2_PI);
-        let scaled = self.mul(x, k);
-        let (n, bits) = self.nearest(scaled);
-        // pi/2 in three parts of 33 bits and the rest.
-        let mut r = x;
-        for part in [
-            1.570_796_326_734_125_6,
-            6.077_100_506_303_966e-11,
-            2.022_266_248_795_950_6e-21,
-        ] {
-            let part = self.c(x, -part);
-            r = self.fma(n, part, r);
-        }
-        let z = self.mul(r, r);
-        let mut sin = Vec::new();
-        let mut cos = Vec::new();
-        let mut term = 1.0;
-        for i in 0..9 {
-            cos.push(term);
-            term /= f64::from(2 * i + 1);
-            sin.push(term);
-            term /= -f64::from(2 * i + 2);
-        }
-        let s = self.poly(z, &sin);
-        let s = self.mul(s, r);
-        let c = self.poly(z, &cos);
-        let zero = self.i(bits, 0);
-        let bit = |m: &mut Self, offset: i64, mask: i64| {
-            let o = m.i(bits, offset);
-            let moved = m.add(bits, o);
-            let k = m.i(bits, mask);
-            let masked = m.bin(Binary::And, moved, k);
-            m.bin(Binary::Ne, masked, zero)
-        };
-        let swap = bit(self, 0, 1);
-        let (minus_sin, minus_cos) = (bit(self, 0, 2), bit(self, 1, 2));
-        let a = self.select(swap, c, s);
-        let b = self.select(swap, s, c);
-        let (na, nb) = (self.un(Unary::Neg, a), self.un(Unary::Neg, b));
-        let a = self.select(minus_sin, na, a);
-        let b = self.select(minus_cos, nb, b);
-        // Infinity has neither; r keeps NaN. Zero keeps its sign.
-        let nothing = self.c(x, 0.0);
-        let is_zero = self.bin(Binary::Eq, x, nothing);
-        let a = self.select(is_zero, x, a);
-        let infinity = self.c(x, f64::INFINITY);
-        let size = self.un(Unary::Abs, x);
-        let finite = self.bin(Binary::Lt, size, infinity);
-        let nan = self.c(x, f64::NAN);
-        (self.select(finite, a, nan), self.select(finite, b, nan))
-    }
-
-    fn atan(&mut self, x: UopId) -> UopId {
-        let double = self.g.ty(x).scalar == DType::F64;
-        let a = self.un(Unary::Abs, x);
-        let one = self.c(x, 1.0);
-        let large = self.bin(Binary::Lt, one, a);
-        let inverse = self.bin(Binary::Div, one, a);
-        let b = self.select(large, inverse, a);
-        let corner = self.c(x, 0.414_213_562_373_095_05);
-        let middle = self.bin(Binary::Lt, corner, b);
-        let top = self.sub(b, one);
-        let bottom = self.add(b, one);
-        let turned = self.bin(Binary::Div, top, bottom);
-        let t = self.select(middle, turned, b);
-        let z = self.mul(t, t);
-        let terms = if double { 22 } else { 11 };
-        let k: Vec<f64> = (0..terms)
-            .map(|n| (if n % 2 == 0 { 1.0 } else { -1.0 }) / (2.0 * f64::from(n) + 1.0))
-            .collect();
-        let p = self.poly(z, &k);
-        let p = self.mul(p, t);
-        let quarter = self.c(x, std::f64::consts::FRAC_PI_4);
-        let shifted = self.add(p, quarter);
-        let p = self.select(middle, shifted, p);
-        let half = self.c(x, std::f64::consts::FRAC_PI_2);
-        let rest = self.sub(half, p);
-        let p = self.select(large, rest, p);
-        self.with_sign(p, x)
-    }
-
-    /// |p| with the sign of x.
-    fn with_sign(&mut self, p: UopId, x: UopId) -> UopId {
-        let (int, ..) = self.format(x);
-        let float = self.g.ty(x).scalar;
-        let (pb, xb) = (self.bits(p, int), self.bits(x, int));
-        let sign = self.i(
-            xb,
-            if int == DType::I64 {
-                i64::MIN
-            } else {
-                i64::from(i32::MIN)
-            },
-        );
-        let s = self.bin(Binary::And, xb, sign);
-        let joined = self.bin(Binary::Xor, pb, s);
-        self.bits(joined, float)
-    }
-
-    fn tanh(&mut self, x: UopId) -> UopId {
-        let double = self.g.ty(x).scalar == DType::F64;
-        let a = self.un(Unary::Abs, x);
-        let z = self.mul(a, a);
-        // Lambert's continued fraction for small arguments.
-        let levels = if double { 21 } else { 11 };
-        let mut bottom = self.c(x, f64::from(levels));
-        let mut level = levels - 2;
-        while level >= 1 {
-            let k = self.c(x, f64::from(level));
-            let q = self.bin(Binary::Div, z, bottom);
-            bottom = self.add(k, q);
-            level -= 2;
-        }
-        let small = self.bin(Binary::Div, a, bottom);
-        let two = self.c(x, 2.0);
-        let one = self.c(x, 1.0);
-        let twice = self.mul(a, two);
-        let e = self.exp(twice);
-        let d = self.add(e, one);
-        let q = self.bin(Binary::Div, two, d);
-        let large = self.sub(one, q);
-        let border = self.c(x, 0.6);
-        let is_small = self.bin(Binary::Lt, a, border);
-        let y = self.select(is_small, small, large);
-        self.with_sign(y, x)
-    }
-
-    fn erf(&mut self, x: UopId) -> UopId {
-        let a = self.un(Unary::Abs, x);
-        let z = self.mul(a, a);
-        let one = self.c(x, 1.0);
-        if self.g.ty(x).scalar == DType::F64 {
-            // Series below 2.5, continued fraction of the complement above (Abramowitz and Stegun 7.1.6, 7.1.14).
-            let two_z = self.add(z, z);
-            let mut series = self.c(x, 1.0);
-            for n in (1..60).rev() {
-                let k = self.c(x, 1.0 / f64::from(2 * n + 1));
-                let step = self.mul(two_z, k);
-                series = self.fma(step, series, one);
-            }
-            let minus = self.un(Unary::Neg, z);
-            let e = self.exp(minus);
-            let k = self.c(x, std::f64::consts::FRAC_2_SQRT_PI);
-            let small = self.mul(a, k);
-            let small = self.mul(small, e);
-            let small = self.mul(small, series);
-            let mut fraction = a;
-            for n in (1..60).rev() {
-                let k = self.c(x, f64::from(n) / 2.0);
-                let q = self.bin(Binary::Div, k, fraction);
-                fraction = self.add(a, q);
-            }
-            let root = self.c(x, 0.564_189_583_547_756_3);
-            let c = self.mul(e, root);
-            let c = self.bin(Binary::Div, c, fraction);
-            let large = self.sub(one, c);
-            let border = self.c(x, 2.5);
-            let is_small = self.bin(Binary::Lt, a, border);
-            let infinite = self.c(x, 27.0);
-            let beyond = self.bin(Binary::Lt, infinite, a);
-            let large = self.select(beyond, one, large);
-            let y = self.select(is_small, small, large);
-            return self.with_sign(y, x);
-        }
-        let p = self.poly(
-            z,
-            &[
-                1.128_379_167_080_173_3,
-                -3.761_263_855_271_271_3e-1,
-                1.128_378_343_817_754_3e-1,
-                -2.686_547_502_643_248_2e-2,
-                5.221_136_970_775_347e-3,
-                -8.485_409_391_495_889e-4,
-                1.127_449_501_972_562_9e-4,
-                -9.688_970_913_675_095e-6,
-            ],
-        );
-        let small = self.mul(p, a);
-        let limit = self.c(x, 4.0);
-        let b = self.bin(Binary::Min, a, limit);
-        let two = self.c(x, 2.0);
-        let t = self.sub(b, two);
-        let q = self.poly(
-            t,
-            &[
-                5.364_941_256_168_066,
-                4.418_160_739_816_86,
-                9.237_509_654_873_454e-1,
-                1.646_626_441_674_434e-2,
-                -3.569_746_916_786_442e-3,
-                7.300_277_208_637_082e-4,
-                -1.387_553_862_169_720_4e-4,
-                2.117_771_969_470_218_5e-5,
-            ],
-        );
-        let minus = self.un(Unary::Neg, q);
-        let e = self.exp(minus);
-        let large = self.sub(one, e);
-        let is_small = self.bin(Binary::Lt, a, one);
-        let y = self.select(is_small, small, large);
-        self.with_sign(y, x)
     }
 
     fn pow(&mut self, x: UopId, y: UopId) -> UopId {

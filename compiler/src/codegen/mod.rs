@@ -14,6 +14,7 @@ mod flops;
 mod linearise;
 mod lower_layouts;
 mod lower_transcendentals;
+mod special_functions;
 mod unroll;
 mod vectorise;
 

@@ -7,11 +7,11 @@
 //! Example: a two-lane add prints as
 //! `f32x2 v0 = *(const f32x2u *)(p0 + i0); *(f32x2u *)(p1 + i0) = v0 + v0;`.
 
-use super::c_prelude::{PRELUDE, mask_of, memory, name, scalar, unsigned_of, vector, vector_types};
+use super::c_prelude::{PRELUDE, memory, name, vector, vector_types};
 use super::c_values::{binary, bitcast, cast, constant, unary};
 use crate::diag::{Error, Result};
 use crate::program::{Access, LinearKernel};
-use crate::uop::{Axis, Binary, Bounds, DType, Op, ReduceOp, Type, Unary, UopId};
+use crate::uop::{Axis, Binary, Bounds, DType, Op, Type, UopId};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -79,8 +79,8 @@ fn loops_with_stores(kernel: &LinearKernel) -> BTreeSet<UopId> {
     found
 }
 
-struct Printer<'a> {
-    k: &'a LinearKernel,
+pub(super) struct Printer<'a> {
+    pub(super) k: &'a LinearKernel,
     out: String,
     depth: usize,
     /// Variables by scope.
@@ -92,7 +92,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         for _ in 0..self.depth {
             self.out.push_str("    ");
         }
@@ -100,19 +100,19 @@ impl Printer<'_> {
         self.out.push('\n');
     }
 
-    fn fresh(&mut self, prefix: &str) -> String {
+    pub(super) fn fresh(&mut self, prefix: &str) -> String {
         self.next += 1;
         format!("{prefix}{}", self.next)
     }
 
-    fn ty(&mut self, ty: Type) -> String {
+    pub(super) fn ty(&mut self, ty: Type) -> String {
         if ty.lanes > 1 {
             self.types.insert(vector(ty));
         }
         name(ty)
     }
 
-    fn define(&mut self, id: UopId, text: &str) {
+    pub(super) fn define(&mut self, id: UopId, text: &str) {
         let ty = self.k.uops.ty(id);
         let c = self.ty(ty);
         let name = self.fresh("v");
@@ -120,13 +120,13 @@ impl Printer<'_> {
         self.bind(id, name);
     }
 
-    fn bind(&mut self, id: UopId, name: String) {
+    pub(super) fn bind(&mut self, id: UopId, name: String) {
         if let Some(scope) = self.names.last_mut() {
             scope.insert(id, name);
         }
     }
 
-    fn lookup(&self, id: UopId) -> Option<&String> {
+    pub(super) fn lookup(&self, id: UopId) -> Option<&String> {
         self.names.iter().rev().find_map(|s| s.get(&id))
     }
 
@@ -270,7 +270,7 @@ impl Printer<'_> {
         out
     }
 
-    fn slot(&self, buffer: UopId) -> Result<(u32, DType)> {
+    pub(super) fn slot(&self, buffer: UopId) -> Result<(u32, DType)> {
         match self.k.uops.op(buffer) {
             Op::Param { slot } => Ok((slot, self.k.params[slot as usize].dtype)),
             _ => Err(Error::bug("an access to something that is no parameter")),
@@ -325,7 +325,7 @@ impl Printer<'_> {
     }
 
     /// A vector expression from a text that may be a scalar.
-    fn splat(&mut self, text: &str, ty: Type, id: UopId) -> String {
+    pub(super) fn splat(&mut self, text: &str, ty: Type, id: UopId) -> String {
         let g = &self.k.uops;
         let scalar_text = matches!(g.op(id), Op::Splat | Op::Const(_)) && self.lookup(id).is_none();
         if !scalar_text {
@@ -340,7 +340,7 @@ impl Printer<'_> {
     }
 
     /// The text of a value: its variable, or an expression. Splats and vector constants give the scalar.
-    fn value(&mut self, id: UopId) -> Result<String> {
+    pub(super) fn value(&mut self, id: UopId) -> Result<String> {
         if let Some(name) = self.lookup(id) {
             return Ok(name.clone());
         }
@@ -370,7 +370,7 @@ impl Printer<'_> {
     }
 
     /// A vector operand, never a bare scalar.
-    fn whole(&mut self, id: UopId) -> Result<String> {
+    pub(super) fn whole(&mut self, id: UopId) -> Result<String> {
         let text = self.value(id)?;
         let ty = self.k.uops.ty(id);
         Ok(self.splat(&text, ty, id))
@@ -463,378 +463,5 @@ impl Printer<'_> {
             return Ok(format!("({a} {sign} {b} ? {a} : {b})"));
         }
         binary(op, &a, &b, self.k.uops.ty(first).scalar, false)
-    }
-
-    /// A vector value gets a variable.
-    fn vector_item(&mut self, id: UopId) -> Result<()> {
-        if let Some(text) = self.native(id)? {
-            self.define(id, &text);
-            return Ok(());
-        }
-        // Lane by lane.
-        let node = self.k.uops.get(id).clone();
-        let mut operands = Vec::new();
-        let first = if matches!(node.op, Op::Load { .. }) {
-            node.src.len()
-        } else {
-            0
-        };
-        for &s in &node.src[first..] {
-            let ty = self.k.uops.ty(s);
-            let text = self.value(s)?;
-            let is_scalar = ty.lanes == 1
-                || (matches!(self.k.uops.op(s), Op::Splat | Op::Const(_))
-                    && self.lookup(s).is_none());
-            if is_scalar {
-                operands.push(text);
-                continue;
-            }
-            let simple = text.chars().all(|c| c.is_ascii_alphanumeric());
-            let variable = if simple {
-                text
-            } else {
-                let c = self.ty(ty);
-                let n = self.fresh("t");
-                self.line(&format!("{c} {n} = {text};"));
-                n
-            };
-            operands.push(if ty.scalar == DType::Bool {
-                format!("({variable}[l] & 1)")
-            } else {
-                format!("{variable}[l]")
-            });
-        }
-        let from = node
-            .src
-            .get(first)
-            .map_or(node.ty.scalar, |&s| self.k.uops.ty(s).scalar);
-        let one = match node.op {
-            Op::Unary(op) => unary(op, &operands[0], from)?,
-            Op::Binary(op) => binary(op, &operands[0], &operands[1], from, false)?,
-            Op::Where => format!("({} ? {} : {})", operands[0], operands[1], operands[2]),
-            Op::MulAdd => format!("({} * {} + {})", operands[0], operands[1], operands[2]),
-            Op::Cast => cast(&operands[0], from, node.ty.scalar),
-            Op::Bitcast => bitcast(&operands[0], from, node.ty.scalar),
-            Op::Load { gated } => {
-                let (slot, memory) = self.slot(node.src[0])?;
-                let place = self.value(node.src[node.src.len() - 1])?;
-                let load = if memory == DType::BF16 {
-                    format!("tinyc_from_bf16(p{slot}[{place} + l])")
-                } else {
-                    format!("p{slot}[{place} + l]")
-                };
-                if gated {
-                    let gate = self.value(node.src[1])?;
-                    let other = self.whole(node.src[2])?;
-                    let c = self.ty(node.ty);
-                    let n = self.fresh("t");
-                    self.line(&format!("{c} {n} = {other};"));
-                    let alternative = if node.ty.scalar == DType::Bool {
-                        format!("({n}[l] & 1)")
-                    } else {
-                        format!("{n}[l]")
-                    };
-                    format!("({gate} ? {load} : {alternative})")
-                } else {
-                    load
-                }
-            }
-            op => return Err(Error::bug(format!("{op:?} cannot be printed lane by lane"))),
-        };
-        let one = if node.ty.scalar == DType::Bool {
-            format!("-(({one}) != 0)")
-        } else {
-            one
-        };
-        let c = self.ty(node.ty);
-        let name = self.fresh("v");
-        let lanes = node.ty.lanes;
-        self.line(&format!("{c} {name};"));
-        self.line(&format!(
-            "for (int l = 0; l < {lanes}; l++) {name}[l] = {one};"
-        ));
-        self.bind(id, name);
-        Ok(())
-    }
-
-    /// A vector expression that C vector extensions have; `None` for lane loops.
-    fn native(&mut self, id: UopId) -> Result<Option<String>> {
-        let node = self.k.uops.get(id).clone();
-        let ty = node.ty;
-        let c = self.ty(ty);
-        let easy = |d: DType| !matches!(d, DType::F16 | DType::BF16);
-        Ok(Some(match node.op {
-            Op::Const(_) | Op::Splat => {
-                let text = self.value(id)?;
-                self.splat(&text, ty, id)
-            }
-            Op::Lanes(_) | Op::Acc { .. } | Op::Read(_) => self.value(id)?,
-            Op::Stack => {
-                let mut all = Vec::new();
-                for &s in &node.src {
-                    let text = self.value(s)?;
-                    all.push(if ty.scalar == DType::Bool {
-                        format!("-(int32_t)({text} != 0)")
-                    } else {
-                        text
-                    });
-                }
-                format!("(({c}){{{}}})", all.join(", "))
-            }
-            Op::Load { gated } => {
-                let (slot, memory) = self.slot(node.src[0])?;
-                if matches!(memory, DType::Bool | DType::BF16) {
-                    return Ok(None);
-                }
-                let place = self.value(node.src[node.src.len() - 1])?;
-                let load = format!("*(const {c}u *)(p{slot} + {place})");
-                if gated {
-                    let gate = self.value(node.src[1])?;
-                    let other = self.whole(node.src[2])?;
-                    format!("({gate} ? ({c}){load} : {other})")
-                } else {
-                    load
-                }
-            }
-            Op::Unary(Unary::Neg) if ty.scalar.is_int() => {
-                let a = self.whole(node.src[0])?;
-                let u = self.ty(unsigned_of(ty.scalar).vec(ty.lanes));
-                format!("(({c})-({u}){a})")
-            }
-            Op::Unary(Unary::Neg) if easy(ty.scalar) => {
-                let a = self.whole(node.src[0])?;
-                format!("(-{a})")
-            }
-            Op::Unary(Unary::Not) if !ty.scalar.is_float() => {
-                let a = self.whole(node.src[0])?;
-                format!("(~{a})")
-            }
-            Op::Unary(Unary::IsNan) if easy(self.k.uops.ty(node.src[0]).scalar) => {
-                let a = self.whole(node.src[0])?;
-                let from = self.k.uops.ty(node.src[0]);
-                self.mask(&format!("({a} != {a})"), from)
-            }
-            Op::Binary(op) => return self.native_binary(op, &node.src, ty),
-            Op::MulAdd if easy(ty.scalar) => {
-                let (a, b, d) = (
-                    self.arith(node.src[0])?,
-                    self.value(node.src[1])?,
-                    self.value(node.src[2])?,
-                );
-                let scalar_b = self.is_bare(node.src[1]);
-                let a = if scalar_b && self.is_bare(node.src[0]) {
-                    self.whole(node.src[0])?
-                } else {
-                    a
-                };
-                format!("({a} * {b} + {d})")
-            }
-            Op::Where if matches!(ty.scalar.size(), 4 | 8) && ty.scalar != DType::Bool => {
-                let m = self.whole(node.src[0])?;
-                let (a, b) = (self.whole(node.src[1])?, self.whole(node.src[2])?);
-                let mask = self.ty(mask_of(ty.scalar).vec(ty.lanes));
-                let m = if ty.scalar.size() == 8 {
-                    format!("__builtin_convertvector({m}, {mask})")
-                } else {
-                    m
-                };
-                let n = self.fresh("m");
-                self.line(&format!("{mask} {n} = {m};"));
-                format!("({c})((({mask}){a} & {n}) | (({mask}){b} & ~{n}))")
-            }
-            Op::Where if ty.scalar == DType::Bool => {
-                let (m, a, b) = (
-                    self.whole(node.src[0])?,
-                    self.whole(node.src[1])?,
-                    self.whole(node.src[2])?,
-                );
-                let n = self.fresh("m");
-                self.line(&format!("{c} {n} = {m};"));
-                format!("(({a} & {n}) | ({b} & ~{n}))")
-            }
-            Op::Cast => {
-                let from = self.k.uops.ty(node.src[0]);
-                let plain = easy(from.scalar) && easy(ty.scalar);
-                let a = self.whole(node.src[0])?;
-                match (from.scalar, ty.scalar) {
-                    (DType::Bool, d) if plain => format!("__builtin_convertvector(({a} & 1), {c})")
-                        .replace("& 1", if d == DType::Bool { "" } else { "& 1" }),
-                    (_, DType::Bool) if plain => self.mask(&format!("({a} != 0)"), from),
-                    (f, d) if plain && (!f.is_float() || d.is_float()) => {
-                        format!("__builtin_convertvector({a}, {c})")
-                    }
-                    _ => return Ok(None),
-                }
-            }
-            Op::Bitcast if easy(ty.scalar) && easy(self.k.uops.ty(node.src[0]).scalar) => {
-                let a = self.whole(node.src[0])?;
-                format!("(({c}){a})")
-            }
-            _ => return Ok(None),
-        }))
-    }
-
-    /// True when a value prints as a scalar.
-    fn is_bare(&self, id: UopId) -> bool {
-        matches!(self.k.uops.op(id), Op::Splat | Op::Const(_)) && self.lookup(id).is_none()
-    }
-
-    /// An operand of vector arithmetic, where a scalar is fine beside a vector.
-    fn arith(&mut self, id: UopId) -> Result<String> {
-        self.value(id)
-    }
-
-    fn native_binary(&mut self, op: Binary, src: &[UopId], ty: Type) -> Result<Option<String>> {
-        let from = self.k.uops.ty(src[0]);
-        let d = from.scalar;
-        if matches!(d, DType::F16 | DType::BF16) {
-            return Ok(None);
-        }
-        let both = |p: &mut Self| -> Result<(String, String)> {
-            let (a, b) = (p.arith(src[0])?, p.arith(src[1])?);
-            let a = if p.is_bare(src[0]) && p.is_bare(src[1]) {
-                p.whole(src[0])?
-            } else {
-                a
-            };
-            Ok((a, b))
-        };
-        let small = d.size() < 4 && d != DType::Bool;
-        Ok(Some(match op {
-            Binary::Add | Binary::Sub | Binary::Mul if d != DType::Bool && !small => {
-                let sign = match op {
-                    Binary::Add => "+",
-                    Binary::Sub => "-",
-                    _ => "*",
-                };
-                if d.is_float() || d == DType::Index {
-                    let (a, b) = both(self)?;
-                    format!("({a} {sign} {b})")
-                } else {
-                    let (a, b) = (self.whole(src[0])?, self.whole(src[1])?);
-                    let (c, u) = (self.ty(ty), self.ty(unsigned_of(d).vec(ty.lanes)));
-                    format!("(({c})(({u}){a} {sign} ({u}){b}))")
-                }
-            }
-            Binary::Div if d.is_float() => {
-                let (a, b) = both(self)?;
-                format!("({a} / {b})")
-            }
-            Binary::And | Binary::Or | Binary::Xor => {
-                let (a, b) = (self.whole(src[0])?, self.whole(src[1])?);
-                let sign = match op {
-                    Binary::And => "&",
-                    Binary::Or => "|",
-                    _ => "^",
-                };
-                format!("({a} {sign} {b})")
-            }
-            Binary::Shl | Binary::Shr if matches!(self.k.uops.op(src[1]), Op::Const(bits) if bits < d.size() as u64 * 8) =>
-            {
-                let (a, b) = (self.whole(src[0])?, self.value(src[1])?);
-                if op == Binary::Shl {
-                    let (c, u) = (self.ty(ty), self.ty(unsigned_of(d).vec(ty.lanes)));
-                    format!("(({c})(({u}){a} << {b}))")
-                } else {
-                    format!("({a} >> {b})")
-                }
-            }
-            Binary::Lt | Binary::Le | Binary::Eq | Binary::Ne if d != DType::Bool => {
-                let sign = match op {
-                    Binary::Lt => "<",
-                    Binary::Le => "<=",
-                    Binary::Eq => "==",
-                    _ => "!=",
-                };
-                let (a, b) = (self.whole(src[0])?, self.whole(src[1])?);
-                self.mask(&format!("({a} {sign} {b})"), from)
-            }
-            Binary::Max | Binary::Min if matches!(d.size(), 4 | 8) => {
-                let constant = |p: &Self, id: UopId| match p.k.uops.op(id) {
-                    Op::Const(bits) => !d.is_float() || !f64::from_bits(bits).is_nan(),
-                    Op::Splat => {
-                        p.k.uops
-                            .as_float(p.k.uops.src(id)[0])
-                            .is_some_and(|v| !v.is_nan())
-                    }
-                    _ => false,
-                };
-                let (x, y) = if constant(self, src[1]) {
-                    (src[1], src[0])
-                } else {
-                    (src[0], src[1])
-                };
-                let safe = !d.is_float() || constant(self, x);
-                let (a, b) = (self.whole(x)?, self.whole(y)?);
-                let mask = self.ty(mask_of(d).vec(ty.lanes));
-                let c = self.ty(ty);
-                let (na, nb, m) = (self.fresh("a"), self.fresh("b"), self.fresh("m"));
-                self.line(&format!("{c} {na} = {a}, {nb} = {b};"));
-                let sign = if op == Binary::Max { ">" } else { "<" };
-                let nan = if safe {
-                    String::new()
-                } else {
-                    format!(" | ({na} != {na})")
-                };
-                self.line(&format!("{mask} {m} = ({na} {sign} {nb}){nan};"));
-                format!("({c})((({mask}){na} & {m}) | (({mask}){nb} & ~{m}))")
-            }
-            _ => return Ok(None),
-        }))
-    }
-
-    /// A comparison's result as a mask of 32-bit integers.
-    fn mask(&mut self, text: &str, from: Type) -> String {
-        let c = self.ty(DType::Bool.vec(from.lanes));
-        if mask_of(from.scalar) == DType::I32 {
-            format!("({c}){text}")
-        } else {
-            format!("__builtin_convertvector({text}, {c})")
-        }
-    }
-
-    /// All lanes combined, halves at a time.
-    fn fold(&mut self, id: UopId, op: ReduceOp) -> Result<()> {
-        let node = self.k.uops.get(id).clone();
-        let ty = self.k.uops.ty(node.src[0]);
-        let text = self.whole(node.src[0])?;
-        let c = scalar(ty.scalar);
-        let lanes = ty.lanes as usize;
-        let whole = self.fresh("t");
-        let vector_name = self.ty(ty);
-        self.line(&format!("{vector_name} {whole} = {text};"));
-        let lane_text = |n: usize| {
-            if ty.scalar == DType::Bool {
-                format!("({whole}[{n}] & 1)")
-            } else {
-                format!("{whole}[{n}]")
-            }
-        };
-        let mut values: Vec<String> = (0..lanes).map(lane_text).collect();
-        let combine = match op {
-            ReduceOp::Sum => Binary::Add,
-            ReduceOp::Prod => Binary::Mul,
-            ReduceOp::Max => Binary::Max,
-            ReduceOp::Min => Binary::Min,
-            ReduceOp::All => Binary::And,
-            ReduceOp::Any => Binary::Or,
-        };
-        while values.len() > 1 {
-            let half = values.len() / 2;
-            let mut next = Vec::new();
-            for n in 0..half {
-                let name = self.fresh("f");
-                let sum = binary(combine, &values[n], &values[n + half], ty.scalar, false)?;
-                self.line(&format!("{c} {name} = {sum};"));
-                next.push(name);
-            }
-            next.extend(values.drain(2 * half..));
-            values = next;
-        }
-        let last = values
-            .pop()
-            .ok_or_else(|| Error::bug("a fold of nothing"))?;
-        self.bind(id, last);
-        Ok(())
     }
 }

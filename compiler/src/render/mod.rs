@@ -5,3 +5,4 @@
 pub mod c;
 mod c_prelude;
 mod c_values;
+mod c_vectors;

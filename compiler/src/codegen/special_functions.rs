@@ -1,0 +1,214 @@
+//! Circular functions, hyperbolic tangent and error function as arithmetic.
+//!
+//! In: an f32 or f64 value, scalar or vector. Out: the value of the function, built from the blocks of
+//! `lower_transcendentals`, where the methods are described.
+
+use super::lower_transcendentals::Math;
+use crate::uop::{Binary, DType, Unary, UopId};
+
+impl Math<'_> {
+    /// Sine and cosine of an f64.
+    pub(super) fn sin_cos(&mut self, x: UopId) -> (UopId, UopId) {
+        let k = self.c(x, std::f64::consts::FRAC_2_PI);
+        let scaled = self.mul(x, k);
+        let (n, bits) = self.nearest(scaled);
+        // pi/2 in three parts of 33 bits and the rest.
+        let mut r = x;
+        for part in [
+            1.570_796_326_734_125_6,
+            6.077_100_506_303_966e-11,
+            2.022_266_248_795_950_6e-21,
+        ] {
+            let part = self.c(x, -part);
+            r = self.fma(n, part, r);
+        }
+        let z = self.mul(r, r);
+        let mut sin = Vec::new();
+        let mut cos = Vec::new();
+        let mut term = 1.0;
+        for i in 0..9 {
+            cos.push(term);
+            term /= f64::from(2 * i + 1);
+            sin.push(term);
+            term /= -f64::from(2 * i + 2);
+        }
+        let s = self.poly(z, &sin);
+        let s = self.mul(s, r);
+        let c = self.poly(z, &cos);
+        let zero = self.i(bits, 0);
+        let bit = |m: &mut Self, offset: i64, mask: i64| {
+            let o = m.i(bits, offset);
+            let moved = m.add(bits, o);
+            let k = m.i(bits, mask);
+            let masked = m.bin(Binary::And, moved, k);
+            m.bin(Binary::Ne, masked, zero)
+        };
+        let swap = bit(self, 0, 1);
+        let (minus_sin, minus_cos) = (bit(self, 0, 2), bit(self, 1, 2));
+        let a = self.select(swap, c, s);
+        let b = self.select(swap, s, c);
+        let (na, nb) = (self.un(Unary::Neg, a), self.un(Unary::Neg, b));
+        let a = self.select(minus_sin, na, a);
+        let b = self.select(minus_cos, nb, b);
+        // Infinity has neither; r keeps NaN. Zero keeps its sign.
+        let nothing = self.c(x, 0.0);
+        let is_zero = self.bin(Binary::Eq, x, nothing);
+        let a = self.select(is_zero, x, a);
+        let infinity = self.c(x, f64::INFINITY);
+        let size = self.un(Unary::Abs, x);
+        let finite = self.bin(Binary::Lt, size, infinity);
+        let nan = self.c(x, f64::NAN);
+        (self.select(finite, a, nan), self.select(finite, b, nan))
+    }
+
+    pub(super) fn atan(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let a = self.un(Unary::Abs, x);
+        let one = self.c(x, 1.0);
+        let large = self.bin(Binary::Lt, one, a);
+        let inverse = self.bin(Binary::Div, one, a);
+        let b = self.select(large, inverse, a);
+        let corner = self.c(x, 0.414_213_562_373_095_05);
+        let middle = self.bin(Binary::Lt, corner, b);
+        let top = self.sub(b, one);
+        let bottom = self.add(b, one);
+        let turned = self.bin(Binary::Div, top, bottom);
+        let t = self.select(middle, turned, b);
+        let z = self.mul(t, t);
+        let terms = if double { 22 } else { 11 };
+        let k: Vec<f64> = (0..terms)
+            .map(|n| (if n % 2 == 0 { 1.0 } else { -1.0 }) / (2.0 * f64::from(n) + 1.0))
+            .collect();
+        let p = self.poly(z, &k);
+        let p = self.mul(p, t);
+        let quarter = self.c(x, std::f64::consts::FRAC_PI_4);
+        let shifted = self.add(p, quarter);
+        let p = self.select(middle, shifted, p);
+        let half = self.c(x, std::f64::consts::FRAC_PI_2);
+        let rest = self.sub(half, p);
+        let p = self.select(large, rest, p);
+        self.with_sign(p, x)
+    }
+
+    /// |p| with the sign of x.
+    fn with_sign(&mut self, p: UopId, x: UopId) -> UopId {
+        let (int, ..) = self.format(x);
+        let float = self.g.ty(x).scalar;
+        let (pb, xb) = (self.bits(p, int), self.bits(x, int));
+        let sign = self.i(
+            xb,
+            if int == DType::I64 {
+                i64::MIN
+            } else {
+                i64::from(i32::MIN)
+            },
+        );
+        let s = self.bin(Binary::And, xb, sign);
+        let joined = self.bin(Binary::Xor, pb, s);
+        self.bits(joined, float)
+    }
+
+    pub(super) fn tanh(&mut self, x: UopId) -> UopId {
+        let double = self.g.ty(x).scalar == DType::F64;
+        let a = self.un(Unary::Abs, x);
+        let z = self.mul(a, a);
+        // Lambert's continued fraction for small arguments.
+        let levels = if double { 21 } else { 11 };
+        let mut bottom = self.c(x, f64::from(levels));
+        let mut level = levels - 2;
+        while level >= 1 {
+            let k = self.c(x, f64::from(level));
+            let q = self.bin(Binary::Div, z, bottom);
+            bottom = self.add(k, q);
+            level -= 2;
+        }
+        let small = self.bin(Binary::Div, a, bottom);
+        let two = self.c(x, 2.0);
+        let one = self.c(x, 1.0);
+        let twice = self.mul(a, two);
+        let e = self.exp(twice);
+        let d = self.add(e, one);
+        let q = self.bin(Binary::Div, two, d);
+        let large = self.sub(one, q);
+        let border = self.c(x, 0.6);
+        let is_small = self.bin(Binary::Lt, a, border);
+        let y = self.select(is_small, small, large);
+        self.with_sign(y, x)
+    }
+
+    pub(super) fn erf(&mut self, x: UopId) -> UopId {
+        let a = self.un(Unary::Abs, x);
+        let z = self.mul(a, a);
+        let one = self.c(x, 1.0);
+        if self.g.ty(x).scalar == DType::F64 {
+            // Series below 2.5, continued fraction of the complement above (Abramowitz and Stegun 7.1.6, 7.1.14).
+            let two_z = self.add(z, z);
+            let mut series = self.c(x, 1.0);
+            for n in (1..60).rev() {
+                let k = self.c(x, 1.0 / f64::from(2 * n + 1));
+                let step = self.mul(two_z, k);
+                series = self.fma(step, series, one);
+            }
+            let minus = self.un(Unary::Neg, z);
+            let e = self.exp(minus);
+            let k = self.c(x, std::f64::consts::FRAC_2_SQRT_PI);
+            let small = self.mul(a, k);
+            let small = self.mul(small, e);
+            let small = self.mul(small, series);
+            let mut fraction = a;
+            for n in (1..60).rev() {
+                let k = self.c(x, f64::from(n) / 2.0);
+                let q = self.bin(Binary::Div, k, fraction);
+                fraction = self.add(a, q);
+            }
+            let root = self.c(x, 0.564_189_583_547_756_3);
+            let c = self.mul(e, root);
+            let c = self.bin(Binary::Div, c, fraction);
+            let large = self.sub(one, c);
+            let border = self.c(x, 2.5);
+            let is_small = self.bin(Binary::Lt, a, border);
+            let infinite = self.c(x, 27.0);
+            let beyond = self.bin(Binary::Lt, infinite, a);
+            let large = self.select(beyond, one, large);
+            let y = self.select(is_small, small, large);
+            return self.with_sign(y, x);
+        }
+        let p = self.poly(
+            z,
+            &[
+                1.128_379_167_080_173_3,
+                -3.761_263_855_271_271_3e-1,
+                1.128_378_343_817_754_3e-1,
+                -2.686_547_502_643_248_2e-2,
+                5.221_136_970_775_347e-3,
+                -8.485_409_391_495_889e-4,
+                1.127_449_501_972_562_9e-4,
+                -9.688_970_913_675_095e-6,
+            ],
+        );
+        let small = self.mul(p, a);
+        let limit = self.c(x, 4.0);
+        let b = self.bin(Binary::Min, a, limit);
+        let two = self.c(x, 2.0);
+        let t = self.sub(b, two);
+        let q = self.poly(
+            t,
+            &[
+                5.364_941_256_168_066,
+                4.418_160_739_816_86,
+                9.237_509_654_873_454e-1,
+                1.646_626_441_674_434e-2,
+                -3.569_746_916_786_442e-3,
+                7.300_277_208_637_082e-4,
+                -1.387_553_862_169_720_4e-4,
+                2.117_771_969_470_218_5e-5,
+            ],
+        );
+        let minus = self.un(Unary::Neg, q);
+        let e = self.exp(minus);
+        let large = self.sub(one, e);
+        let is_small = self.bin(Binary::Lt, a, one);
+        let y = self.select(is_small, small, large);
+        self.with_sign(y, x)
+    }
+}
