@@ -9,8 +9,8 @@ use crate::target::Facts;
 fn missing<T>(stage: &str) -> Result<T> {
     Err(Error::bug(format!("stage '{stage}' is not there yet")))
 }
-pub(super) fn verify_graph(_: &Graph) -> Result<()> {
-    Ok(())
+pub(super) fn verify_graph(graph: &Graph) -> Result<()> {
+    crate::graph::verify(graph)
 }
 pub(super) fn verify_kernel(_: &Kernel) -> Result<()> {
     Ok(())

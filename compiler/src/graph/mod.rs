@@ -20,6 +20,7 @@ pub mod infer;
 pub mod interp;
 mod ops;
 mod tensor;
+mod verify;
 
 pub use builder::Builder;
 pub use channels::mark_channels;
@@ -27,3 +28,4 @@ pub use decompose::decompose;
 pub use fold::fold;
 pub use ops::*;
 pub use tensor::*;
+pub use verify::verify;
