@@ -64,6 +64,8 @@ pub(super) struct Import<'m> {
     pub(super) needs: BTreeSet<String>,
     pub(super) warnings: Vec<String>,
     nodes: usize,
+    /// A body of the current node reads a broken tensor.
+    broken_body: bool,
 }
 
 /// What an import came to.
@@ -98,6 +100,7 @@ pub(super) fn run(model: &ModelProto, files: &ExternalFiles, options: &LoadOptio
         needs: BTreeSet::new(),
         warnings: Vec::new(),
         nodes: 0,
+        broken_body: false,
     };
     let mut bound = Vec::new();
     let outputs = import.model(model, options, &mut bound);
@@ -342,7 +345,7 @@ impl<'m> Import<'m> {
         self.b.set_origin(origin);
         let before = self.errors.len();
         let outputs = (row.run)(self, &node)?;
-        if self.errors.len() > before {
+        if std::mem::take(&mut self.broken_body) || self.errors.len() > before {
             return Ok(None);
         }
         if let Some(k) = (outputs.len()..proto.output.len()).find(|&k| node.wants(k)) {
@@ -491,7 +494,9 @@ impl<'m> Import<'m> {
             let names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
             import.results(&names, |_| true)
         })?;
-        Ok(result.filter(|_| self.errors.len() == before))
+        let whole = result.filter(|_| self.errors.len() == before);
+        self.broken_body = whole.is_none();
+        Ok(whole)
     }
 
     /// Remembers that the value of `id` is needed, and says so.

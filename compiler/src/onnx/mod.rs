@@ -23,6 +23,8 @@ mod node;
 mod node_cases;
 mod ops;
 pub mod proto;
+#[cfg(test)]
+mod robustness;
 mod signature;
 mod sort;
 mod tensor;
