@@ -189,9 +189,8 @@ impl<'a> Linear<'a> {
             } else if root_set.contains(&id)
                 && self.g.ty(id).scalar.is_float()
                 && matches!(self.g.op(id), Op::Binary(_))
+                || self.feeds_only_chain(id, roots)
             {
-                continue;
-            } else if self.feeds_only_chain(id, roots) {
                 continue;
             } else {
                 let new = self.current(id);

@@ -60,7 +60,10 @@ impl Math<'_> {
             (Unary::Sin | Unary::Cos | Unary::Tan, _) => DType::F64,
             _ => DType::F32,
         };
-        let a = self.cast(x, wide);
+        let mut a = self.cast(x, wide);
+        if wide == DType::F64 && scalar != DType::F64 {
+            a = self.fold_circle(a);
+        }
         let y = match op {
             Unary::Exp => self.exp(a),
             Unary::Exp2 => self.exp2(a),

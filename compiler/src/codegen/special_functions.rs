@@ -6,19 +6,113 @@
 use super::lower_transcendentals::Math;
 use crate::uop::{Binary, DType, Unary, UopId};
 
+/// pi/2 in three parts of 33 bits and the rest.
+const HALF_PI: [f64; 3] = [
+    1.570_796_326_734_125_6,
+    6.077_100_506_303_966e-11,
+    2.022_266_248_795_950_6e-21,
+];
+
+/// Powers of two modulo 2 pi, in a part of 26 fractional bits, one of 29 more, and the rest.
+const POWERS: [(i32, f64, f64, f64); 7] = [
+    (1, 2.0, 0.0, 0.0),
+    (
+        17,
+        4.754492223262787,
+        1.0563304453370392e-8,
+        1.9913282212943643e-17,
+    ),
+    (
+        33,
+        0.9604676812887192,
+        2.5602647224509667e-9,
+        1.7304117618625757e-17,
+    ),
+    (
+        49,
+        0.25972139835357666,
+        3.5590820846032045e-9,
+        6.923703313111969e-18,
+    ),
+    (
+        65,
+        6.235983893275261,
+        1.2408509858508054e-8,
+        9.95423228217992e-18,
+    ),
+    (
+        81,
+        4.219308003783226,
+        5.9762948756425516e-9,
+        4.1690163171338196e-18,
+    ),
+    (
+        97,
+        6.150729238986969,
+        1.7325977874627085e-9,
+        2.1289953575805626e-17,
+    ),
+];
+
 impl Math<'_> {
+    /// A small f64 that differs from `x` by a multiple of 2 pi. `x` has the 24 bits of an f32: from 2^24 on
+    /// it is a whole `t` times a power of two, and `t` times each part of that power modulo 2 pi is exact.
+    pub(super) fn fold_circle(&mut self, x: UopId) -> UopId {
+        let size = self.un(Unary::Abs, x);
+        let (_, one, two, three) = POWERS[0];
+        let half = self.c(x, 0.5);
+        let mut t = self.mul(x, half);
+        let mut parts = [self.c(x, one), self.c(x, two), self.c(x, three)];
+        for (power, one, two, three) in POWERS.into_iter().skip(1) {
+            let from = self.c(x, 2f64.powi(power + 23));
+            let reached = self.bin(Binary::Le, from, size);
+            let down = self.c(x, 2f64.powi(-power));
+            let scaled = self.mul(x, down);
+            t = self.select(reached, scaled, t);
+            for (part, value) in parts.iter_mut().zip([one, two, three]) {
+                let value = self.c(x, value);
+                *part = self.select(reached, value, *part);
+            }
+        }
+        let first = self.mul(t, parts[0]);
+        let first = self.less_turns(first);
+        let second = self.mul(t, parts[1]);
+        let second = self.less_turns(second);
+        let third = self.mul(t, parts[2]);
+        let sum = self.add(second, third);
+        let folded = self.add(first, sum);
+        let limit = self.c(x, 16_777_216.0);
+        let small = self.bin(Binary::Lt, size, limit);
+        self.select(small, x, folded)
+    }
+
+    /// x without its multiples of 2 pi.
+    fn less_turns(&mut self, x: UopId) -> UopId {
+        let k = self.c(x, 0.5 / std::f64::consts::PI);
+        let turns = self.mul(x, k);
+        let (n, _) = self.nearest(turns);
+        // In two halves of 20 bits, so that the products are exact without fused multiply-adds too.
+        let (down, up) = (self.c(x, 2f64.powi(-20)), self.c(x, 2f64.powi(20)));
+        let high = self.mul(n, down);
+        let (high, _) = self.nearest(high);
+        let high = self.mul(high, up);
+        let low = self.sub(n, high);
+        let mut r = x;
+        for part in HALF_PI {
+            let part = self.c(x, -4.0 * part);
+            r = self.fma(high, part, r);
+            r = self.fma(low, part, r);
+        }
+        r
+    }
+
     /// Sine and cosine of an f64.
     pub(super) fn sin_cos(&mut self, x: UopId) -> (UopId, UopId) {
         let k = self.c(x, std::f64::consts::FRAC_2_PI);
         let scaled = self.mul(x, k);
         let (n, bits) = self.nearest(scaled);
-        // pi/2 in three parts of 33 bits and the rest.
         let mut r = x;
-        for part in [
-            1.570_796_326_734_125_6,
-            6.077_100_506_303_966e-11,
-            2.022_266_248_795_950_6e-21,
-        ] {
+        for part in HALF_PI {
             let part = self.c(x, -part);
             r = self.fma(n, part, r);
         }
@@ -177,9 +271,9 @@ impl Math<'_> {
             z,
             &[
                 1.128_379_167_080_173_3,
-                -3.761_263_855_271_271_3e-1,
+                -3.761_263_855_271_271e-1,
                 1.128_378_343_817_754_3e-1,
-                -2.686_547_502_643_248_2e-2,
+                -2.686_547_502_643_248e-2,
                 5.221_136_970_775_347e-3,
                 -8.485_409_391_495_889e-4,
                 1.127_449_501_972_562_9e-4,
