@@ -11,6 +11,7 @@ use crate::program::{Built, Io};
 use crate::uop::DType;
 use object::Architecture;
 use std::fmt::Write;
+use std::ops::Range;
 use tinyc_runtime::bundle::{DIGEST_AT, ENTRY, Kind, MAGIC, VERSION, header_digest};
 use tinyc_runtime::program::{BARRIER, MAX_ARGUMENTS, PARALLEL, TYPES};
 use tinyc_runtime::sha256::Sha256;
@@ -90,8 +91,8 @@ pub fn bundle_object(
     })
 }
 
-/// Writes the digest of the machine code into a linked executable.
-pub fn seal(file: &mut [u8]) -> Result<()> {
+/// Writes the digest of the machine code into a linked executable. Returns the bytes that changed.
+pub fn seal(file: &mut [u8]) -> Result<Range<usize>> {
     let wrong = || Error::bug("the linked executable holds no sound bundle");
     let (start, size) = elf::section(file, b"tinyc_bundle").ok_or_else(wrong)?;
     let range = start as usize..(start + size) as usize;
@@ -110,7 +111,9 @@ pub fn seal(file: &mut [u8]) -> Result<()> {
         .ok_or_else(wrong)?;
     entry[16..24].copy_from_slice(&bytes.to_le_bytes());
     entry[DIGEST_AT..].copy_from_slice(&code.finish());
-    stamp_header(out, count)
+    stamp_header(out, count)?;
+    let start = start as usize;
+    Ok(start..start + ENTRY * (count + 1))
 }
 
 fn stamp_header(out: &mut [u8], count: usize) -> Result<()> {

@@ -9,9 +9,10 @@ use crate::toolchain::{Object, temp_dir, write};
 use crate::{CpuTarget, sources};
 use object::{Object as _, ObjectSymbol};
 use std::collections::HashSet;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Provenance, bundle_object, is_identifier, seal, write_file};
+use tinyc_compiler::emit::{Provenance, bundle_object, is_identifier, seal};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
@@ -87,14 +88,32 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     drop(bundle);
     put("libtinyc_replay.a", REPLAY)?;
     paths.extend(support);
-    let linked = temp.path().join("linked");
+    // Linked beside its final place: weights may be large, and are written once.
+    let broken =
+        |e: std::io::Error| Error::environment(format!("cannot write {}: {e}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(broken)?;
+    let linked = tempfile::Builder::new()
+        .prefix(".tinyc-")
+        .tempfile_in(dir)
+        .map_err(broken)?
+        .into_temp_path();
     compiler.link(&paths, LINK, &linked)?;
-    let mut file = std::fs::read(&linked)
-        .map_err(|e| Error::environment(format!("cannot read {}: {e}", linked.display())))?;
-    seal(&mut file)?;
-    let written = write_file(dir.join(format!("{name}.tinyexe")), &file)?;
-    make_executable(&written.path)?;
-    Ok(vec![written])
+    let mut file = std::fs::read(&linked).map_err(broken)?;
+    let changed = seal(&mut file)?;
+    let mut out = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&linked)
+        .map_err(broken)?;
+    out.seek(SeekFrom::Start(changed.start as u64))
+        .map_err(broken)?;
+    out.write_all(&file[changed]).map_err(broken)?;
+    make_executable(&linked)?;
+    let path = dir.join(format!("{name}.tinyexe"));
+    linked.persist(&path).map_err(|e| broken(e.error))?;
+    Ok(vec![EmittedFile {
+        path,
+        bytes: file.len() as u64,
+    }])
 }
 
 /// True when some function is neither a kernel nor one that the replay program has.
