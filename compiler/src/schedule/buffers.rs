@@ -19,7 +19,7 @@ use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
 use crate::graph::{Graph, Op, TensorId};
 use crate::target::Facts;
-use crate::uop::{Axis, DType, UopId, Uops};
+use crate::uop::{Axis, Binary, DType, UopId, Uops};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A loop nest: a stored tensor or a model output.
@@ -231,7 +231,7 @@ impl Analysis<'_> {
             };
             let mut dims = Vec::new();
             for (dim, &index) in request.index.iter().enumerate() {
-                if self.free(index).contains(&column) {
+                if self.walks(index, column) {
                     dims.push(dim);
                 }
             }
@@ -319,6 +319,30 @@ impl Analysis<'_> {
         let again = evaluations * work.each;
         let stored = numel * (work.each + STORE) + evaluations * LOAD;
         again > stored
+    }
+
+    /// True when an index moves by one as the range does, at least within blocks.
+    fn walks(&mut self, index: UopId, range: u32) -> bool {
+        use crate::uop::{Linear, Op as U};
+        let Some(form) = Linear::of(&self.g, index) else {
+            return false;
+        };
+        form.terms.iter().any(|&(term, c)| {
+            let node = self.g.get(term);
+            let digit = match node.op {
+                U::Binary(Binary::FloorMod) => node.src[0],
+                _ => term,
+            };
+            c == 1 && matches!(self.g.op(digit), U::Range { id, .. } if id == range)
+        })
+    }
+
+    /// The tensor below a chain of movement ops is a constant.
+    fn is_weight(&self, mut id: TensorId) -> bool {
+        while is_movement(&self.graph.tensor(id).op) {
+            id = self.graph.tensor(id).src[0];
+        }
+        matches!(self.graph.tensor(id).op, Op::Weight(_))
     }
 
     /// True when a chain of movement ops makes more elements than what it starts from.
@@ -484,6 +508,13 @@ impl Analysis<'_> {
                 for (n, &source) in src.iter().enumerate() {
                     let index = self.root_index(request.root, source);
                     ask(self, n, index, false);
+                }
+            }
+            // Beside a weight, whose layout is free, the other factor has no wishes.
+            Op::Binary(Binary::Mul) if request.contracting => {
+                for n in 0..2 {
+                    let free = self.is_weight(src[1 - n]);
+                    ask(self, n, request.index.clone(), !free);
                 }
             }
             _ => {
