@@ -3,8 +3,9 @@
 
 Needs numpy only. The data is generated: digits drawn as strokes, moved, turned, sheared, scaled,
 thickened, blurred and with noise, 28x28. Run `python models/train_mnist.py`; it prints the accuracy on digits
-held out from training and writes `models/weights/mnist.safetensors` and a held-out sample,
-`models/weights/mnist_sample.safetensors`, that the tests check the compiled model with.
+held out from training and writes `models/weights/mnist.safetensors`, the same model as ONNX in
+`models/mnist.onnx`, and a held-out sample, `models/weights/mnist_sample.safetensors`, that the tests check the
+compiled model with.
 """
 
 import json
@@ -187,6 +188,59 @@ def write_safetensors(path, tensors):
             f.write(np.ascontiguousarray(t).tobytes())
 
 
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """One protobuf field: an int, a str, or bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    raw = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(raw)) + raw
+
+
+def node(op, name, inputs, output, **attributes):
+    """A NodeProto; attributes are ints (type 2) or lists of ints (type 7)."""
+    body = b"".join(field(1, i) for i in inputs) + field(2, output) + field(3, name) + field(4, op)
+    for key, v in attributes.items():
+        many = isinstance(v, list)
+        values = b"".join(field(8, i) for i in v) if many else field(3, v)
+        body += field(5, field(1, key) + values + field(20, 7 if many else 2))
+    return field(1, body)
+
+
+def value_info(number, name, shape):
+    dims = b"".join(field(1, field(1, d)) for d in shape)
+    return field(number, field(1, name) + field(2, field(1, field(1, 1) + field(2, dims))))
+
+
+def write_onnx(path, p):
+    """A ModelProto written by field number, so that the script needs numpy only."""
+    graph = b"".join([
+        node("Conv", "conv1", ["image", "conv1.weight", "conv1.bias"], "c1", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Relu", "relu1", ["c1"], "r1"),
+        node("MaxPool", "pool1", ["r1"], "p1", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", "conv2", ["p1", "conv2.weight", "conv2.bias"], "c2", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Relu", "relu2", ["c2"], "r2"),
+        node("MaxPool", "pool2", ["r2"], "p2", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", "flatten", ["p2"], "f", axis=1),
+        node("Gemm", "fc", ["f", "fc.weight", "fc.bias"], "scores", transB=1),
+        field(2, "mnist"),
+    ])
+    for name, t in sorted(p.items()):
+        raw = np.ascontiguousarray(t, "<f4").tobytes()
+        dims = b"".join(field(1, d) for d in t.shape)
+        graph += field(5, dims + field(2, 1) + field(8, name) + field(9, raw))
+    graph += value_info(11, "image", [1, 1, SIZE, SIZE]) + value_info(12, "scores", [1, 10])
+    opset = field(8, field(2, 17))
+    path.write_bytes(field(1, 8) + field(2, "models/train_mnist.py") + field(7, graph) + opset)
+
+
 def main():
     images, labels = dataset(12_000, seed=1)
     held_images, held_labels = dataset(2_000, seed=2)
@@ -194,6 +248,7 @@ def main():
     print(f"accuracy on {len(held_images)} held-out digits: {accuracy(held_images, held_labels, p):.4f}")
     weights = pathlib.Path(__file__).parent / "weights"
     write_safetensors(weights / "mnist.safetensors", p)
+    write_onnx(pathlib.Path(__file__).parent / "mnist.onnx", p)
     sample, sample_labels = held_images[:200], held_labels[:200]
     print(f"accuracy on the first {len(sample)} of them: {accuracy(sample, sample_labels, p):.4f}")
     write_safetensors(weights / "mnist_sample.safetensors", {"images": sample, "labels": sample_labels.astype(np.uint8)})

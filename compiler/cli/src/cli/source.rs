@@ -6,6 +6,7 @@ use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::onnx::{self, LoadOptions};
 use tinyc_compiler::program::Weight;
+use tinyc_runtime::sha256::Sha256;
 
 /// What the user, or the data at hand, fixes before a model is read.
 #[derive(Debug, Clone, Default)]
@@ -99,8 +100,24 @@ pub fn is_executable(model: &str) -> bool {
         .is_ok_and(|()| &magic == b"\x7fELF")
 }
 
-fn load_builtin(name: &str, _: &Bindings) -> Result<Source> {
-    Err(Error::usage(format!("there is no built-in model '{name}'")))
+fn load_builtin(name: &str, bindings: &Bindings) -> Result<Source> {
+    if !bindings.dims.is_empty() || !bindings.constants.is_empty() {
+        return Err(Error::usage(format!(
+            "builtin:{name} has fixed shapes and takes neither --dim nor --const"
+        )));
+    }
+    let graph = tinyc_models::by_name(name)?;
+    let mut hash = Sha256::new();
+    for weight in &graph.weights {
+        hash.update(&weight.bytes);
+    }
+    let digest = hash.finish();
+    Ok(Source {
+        sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+        graph,
+        bound: Vec::new(),
+        warnings: Vec::new(),
+    })
 }
 
 /// A missing file is a bad input, whatever reads it.
