@@ -259,19 +259,32 @@ pub fn read_tensor(path: &Path) -> Result<Weight> {
     // The three messages share no type tag. Field 3 tells: a list of tensors (or the optional value)
     // in the other two, a leftover of early ONNX in a tensor.
     let list = |t: &TensorProto| t.segment.is_some();
-    match tensor {
-        Ok(t) if !list(&t) => weight(&t, &ExternalFiles::beside(path)).map_err(|mut e| {
-            e.message = format!("'{name}': {}", e.message);
-            e
-        }),
-        _ if SequenceProto::decode(bytes).is_ok() => Err(Error::unsupported(format!(
+    let raw = matches!(&tensor, Ok(t) if t.raw_data.is_some());
+    let error = match tensor {
+        Ok(t) if !list(&t) => match weight(&t, &ExternalFiles::beside(path)) {
+            Ok(w) => return Ok(w),
+            Err(e) => Some(e),
+        },
+        Ok(_) => Some(Error::model("it is stored in segments")),
+        Err(e) => Some(Error::model(format!(
+            "not an ONNX tensor, or truncated: {e}"
+        ))),
+    };
+    // A tensor's shape is where the others have their name.
+    let other = SequenceProto::decode(bytes).is_ok_and(|s| {
+        (!s.name.is_empty() || s.elem_type == 0) && s.name.chars().all(|c| !c.is_control())
+    });
+    match error {
+        Some(e) if e.kind == crate::diag::Kind::Unsupported => Err(e),
+        _ if other && !raw => Err(Error::unsupported(format!(
             "'{name}' holds a sequence or an optional value"
         ))
         .help("only tensors can be inputs and outputs")),
-        Ok(_) => Err(Error::model(format!("'{name}' is stored in segments"))),
-        Err(e) => Err(Error::model(format!(
-            "'{name}' is not an ONNX tensor, or it is truncated: {e}"
-        ))),
+        Some(mut e) => {
+            e.message = format!("'{name}': {}", e.message);
+            Err(e)
+        }
+        None => Err(Error::bug("a tensor was neither read nor refused")),
     }
 }
 

@@ -84,7 +84,10 @@ fn position(a: &Resize, axis: usize, i: f64, from: f64, to: f64, scale: f64, ran
             let center = from / 2.0;
             center * (1.0 - adjustment) + (i + 0.5) / scale - 0.5
         }
-        Coordinates::AlignCorners if to > 1.0 => i * (from - 1.0) / (to - 1.0),
+        // The resized length before it was rounded down.
+        Coordinates::AlignCorners if to > 1.0 && scale * from != 1.0 => {
+            i * (from - 1.0) / (scale * from - 1.0)
+        }
         Coordinates::AlignCorners => 0.0,
         Coordinates::Asymmetric => i / scale,
         Coordinates::CropAndResize => {

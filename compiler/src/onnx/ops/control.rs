@@ -28,6 +28,18 @@ const SCAN: &[&str] = &[
 pub(super) const ROWS: &[Row] = &[
     row("If", 1, 1..=1, &["else_branch", "then_branch"], if_else),
     row("Loop", 1, 2..=ANY, &["body"], repeat),
+    row(
+        "Scan",
+        8,
+        1..=ANY,
+        &["body", "directions", "num_scan_inputs"],
+        |_, _| {
+            Err(
+                Error::unsupported("a scan of opset 8, which runs over a batch")
+                    .help("convert the model to opset 9 or newer"),
+            )
+        },
+    ),
     row("Scan", 9, 1..=ANY, SCAN, scan),
 ];
 

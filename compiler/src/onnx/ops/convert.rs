@@ -67,6 +67,10 @@ fn bit_cast(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     if to == c.dtype(x) {
         return Ok(vec![x]);
     }
+    // A Bool is a byte of 0 or 1: its bits are its value.
+    if to == DType::Bool || c.dtype(x) == DType::Bool {
+        return Ok(vec![c.cast(x, to)?]);
+    }
     Ok(vec![c.push(Op::Bitcast(to), &[x])?])
 }
 

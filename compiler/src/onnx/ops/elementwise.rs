@@ -363,8 +363,15 @@ fn pow(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let b = c.cast(base, wide)?;
     let e = c.cast(exponent, wide)?;
     let mut power = c.binary(Binary::Pow, b, e)?;
-    if dtype.is_int() && c.dtype(exponent).is_int() {
-        power = c.unary(Unary::Round, power)?;
+    if dtype.is_int() {
+        // A power that is whole must not be truncated to the number below it.
+        let whole = c.unary(Unary::Round, power)?;
+        let distance = c.sub(power, whole)?;
+        let distance = c.unary(Unary::Abs, distance)?;
+        let size = c.unary(Unary::Abs, whole)?;
+        let limit = c.mul_number(size, 1e-6)?;
+        let near = c.binary(Binary::Le, distance, limit)?;
+        power = c.select(near, whole, power)?;
     }
     Ok(vec![c.cast(power, dtype)?])
 }
