@@ -158,7 +158,11 @@ pub fn run_compiled(cases: &[Case]) -> Vec<Vec<Vec<Scalar>>> {
         .output()
         .unwrap();
     if !compiled.status.success() {
-        std::fs::write("/tmp/tinyc_generated_c_failure.c", &text).ok();
+        std::fs::write(
+            std::env::temp_dir().join("tinyc_generated_c_failure.c"),
+            &text,
+        )
+        .ok();
         panic!("{}", String::from_utf8_lossy(&compiled.stderr));
     }
     let run = Command::new(dir.path().join("t"))
@@ -166,7 +170,11 @@ pub fn run_compiled(cases: &[Case]) -> Vec<Vec<Vec<Scalar>>> {
         .output()
         .unwrap();
     if !run.status.success() {
-        std::fs::write("/tmp/tinyc_generated_c_failure.c", &text).ok();
+        std::fs::write(
+            std::env::temp_dir().join("tinyc_generated_c_failure.c"),
+            &text,
+        )
+        .ok();
         panic!("{}", String::from_utf8_lossy(&run.stderr));
     }
     let mut rest = &run.stdout[..];

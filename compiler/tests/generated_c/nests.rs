@@ -357,3 +357,29 @@ proptest! {
         check(&cases, &names, 0.0);
     }
 }
+
+/// What is printed, for the eye: a change of the printer shows here.
+#[test]
+fn printed_kernels() {
+    let cases = [
+        ("matmul_tile", matmul(8, 16, 6, 4, 16, 2, 1)),
+        ("matmul_scalar", matmul(4, 4, 3, 1, 1, 1, 1)),
+        ("softmax", rows(false, 32, 16)),
+        ("layer_norm", rows(true, 32, 16)),
+        ("padded", padded(1, false)),
+        ("padded_vector", padded(8, false)),
+        ("transposed_vector", padded(8, true)),
+        ("gather", gather(1)),
+        ("gather_vector", gather(8)),
+        ("scatter", scatter()),
+        ("arg_max", arg_max(1)),
+        ("mean_for_all_threads", centre(16)),
+    ];
+    for (name, case) in cases {
+        let linear =
+            tinyc_compiler::codegen::lower(&case.kernel, &crate::harness::facts()).unwrap();
+        let text = tinyc_compiler::render::c::render(&linear).unwrap();
+        let start = text.find("void k(").unwrap();
+        insta::assert_snapshot!(name, &text[start..]);
+    }
+}
