@@ -37,8 +37,8 @@ pub(super) fn plan(program: &Program, facts: &Facts) -> Result<Plan> {
     crate::plan::plan(program, facts)
 }
 pub(super) fn kernel_text(k: &Kernel) -> String {
-    format!("{:?}", k.uops)
+    crate::program::text::print_kernel(k)
 }
 pub(super) fn linear_text(k: &LinearKernel) -> String {
-    format!("{:?}", k.uops)
+    crate::program::text::print_linear(k)
 }

@@ -5,6 +5,7 @@
 
 pub mod interp;
 mod layout;
+pub mod text;
 mod weight;
 
 pub use layout::{Layout, LayoutAxis};

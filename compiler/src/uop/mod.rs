@@ -9,6 +9,8 @@ mod linear;
 mod ops;
 mod substitute;
 mod symbolic;
+mod table;
+pub mod text;
 
 pub use arena::{Node, Sources, UopId, Uops, fold_index};
 pub use bounds::Bounds;
@@ -18,3 +20,4 @@ pub use linear::{Linear, gcd};
 pub use ops::{Axis, Binary, Op, ReduceOp, Unary};
 pub use substitute::{import, rebuild, substitute, substitute_all};
 pub use symbolic::{Simplifier, simplify, simplify_kernel};
+pub use table::document;
