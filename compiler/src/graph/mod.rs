@@ -16,16 +16,20 @@ mod builder;
 mod channels;
 mod decompose;
 mod fold;
+mod fold_constants;
 pub mod infer;
 pub mod interp;
 mod ops;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use builder::Builder;
 pub use channels::mark_channels;
 pub use decompose::decompose;
 pub use fold::fold;
+pub use fold_constants::fold_constants;
 pub use ops::*;
 pub use tensor::*;
 pub use verify::verify;

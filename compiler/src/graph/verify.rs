@@ -6,13 +6,18 @@
 use super::infer::{check_shaped, infer};
 use super::ops::Op;
 use super::tensor::{Graph, Shape, Tensor};
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Kind, Result};
 
 /// Checks all invariants of a graph.
 pub fn verify(graph: &Graph) -> Result<()> {
     for (n, t) in graph.tensors.iter().enumerate() {
         verify_tensor(graph, n, t).map_err(|e| {
-            Error::bug(format!("tensor {n} ({:?}): {}", t.op, e.message)).at(&t.origin)
+            // A symbolic dimension is no bug: it keeps its kind.
+            let kind = match e.kind {
+                Kind::Unsupported => Kind::Unsupported,
+                _ => Kind::Bug,
+            };
+            Error::new(kind, format!("tensor {n} ({:?}): {}", t.op, e.message)).at(&t.origin)
         })?;
     }
     for (i, (name, id)) in graph.inputs.iter().enumerate() {
