@@ -289,7 +289,7 @@ fn fill(kernel: &Kernel) -> Vec<Vec<Scalar>> {
 fn check(h: &Hand, facts: &Facts) {
     let program = crate::schedule::schedule(&h.0, facts, "test").unwrap();
     for kernel in &program.kernels {
-        let optimised = crate::opt::optimise(kernel, facts).unwrap();
+        let (optimised, _) = crate::opt::optimise(kernel, facts).unwrap();
         let (mut before, mut after) = (fill(kernel), fill(&optimised));
         run_kernel(kernel, &mut before).unwrap();
         run_kernel(&optimised, &mut after).unwrap();

@@ -28,7 +28,8 @@ pub(super) fn schedule(graph: &Graph, facts: &Facts, name: &str) -> Result<Progr
     crate::schedule::schedule(graph, facts, name)
 }
 pub(super) fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<String>)> {
-    Ok((crate::opt::optimise(kernel, facts)?, Vec::new()))
+    let (kernel, opts) = crate::opt::optimise(kernel, facts)?;
+    Ok((kernel, opts.iter().map(ToString::to_string).collect()))
 }
 pub(super) fn lower(kernel: &Kernel, facts: &Facts) -> Result<LinearKernel> {
     crate::codegen::lower(kernel, facts)

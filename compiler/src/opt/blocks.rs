@@ -95,11 +95,7 @@ fn find(work: &Work<'_>, nest: &Nest) -> Option<(UopId, i64)> {
 }
 
 fn could_pad(work: &Work<'_>, nest: &Nest, range: UopId, to: i64) -> bool {
-    let mut trial = Work {
-        g: work.g.clone(),
-        params: work.params,
-        next: work.next,
-    };
+    let mut trial = work.trial();
     let mut nest = nest.clone();
     pad_to(&mut trial, &mut nest, range, to).is_some()
 }

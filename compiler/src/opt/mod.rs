@@ -7,9 +7,11 @@
 //!
 //! Example: a 128x768x768 matmul for 16-lane vectors and 32 registers becomes 16 x 16 tiles of 8 rows by 3 vectors.
 
+mod apply;
 mod blocks;
 mod contraction;
 mod nest;
+mod opts;
 mod pad;
 mod parallel;
 mod vectors;
@@ -19,48 +21,31 @@ use crate::diag::{Error, Result};
 use crate::program::Kernel;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId, Uops, import, substitute};
+pub use apply::apply;
 use nest::{Nest, Work};
+pub use opts::{At, Opt, parse_opts, print_opts};
 use rustc_hash::FxHashMap;
 
-/// Chooses by heuristic.
-pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<Kernel> {
-    let next = 1 + kernel
-        .uops
-        .toposort(&[kernel.sink])
-        .iter()
-        .filter_map(|&id| match kernel.uops.op(id) {
-            Op::Range { id, .. } => Some(id),
-            _ => None,
-        })
-        .max()
-        .unwrap_or(0);
-    let mut work = Work {
-        g: kernel.uops.clone(),
-        params: &kernel.params,
-        next,
-    };
+/// Chooses by heuristic. [`apply`] of the opts to the same kernel gives the same result.
+///
+/// # Errors
+/// Bug when a pass breaks the kernel.
+pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
+    let (mut work, nests) = Work::open(kernel);
     let mut done: Vec<Nest> = Vec::new();
-    for &store in kernel.uops.src(kernel.sink) {
-        let mut order: Vec<UopId> = work
-            .g
-            .toposort(&[store])
-            .into_iter()
-            .filter(|&id| matches!(work.g.op(id), Op::Range { .. }))
-            .collect();
-        order.sort_by_key(|&r| match work.g.op(r) {
-            Op::Range { id, .. } => id,
-            _ => 0,
-        });
-        let nest = Nest { store, order };
+    for nest in nests {
         if nest.order.iter().any(|&r| work.g.extent(r).is_none()) {
             done.push(nest);
             continue;
         }
         for nest in blocks::split_blocks(&mut work, nest) {
-            let tiled = contraction::tile(&mut work, nest.clone(), facts);
-            let nests = match tiled {
+            let mark = work.mark();
+            let nests = match contraction::tile(&mut work, nest.clone(), facts) {
                 Some(nests) => nests,
-                None => vectors::vectorise(&mut work, nest, facts),
+                None => {
+                    work.back_to(mark);
+                    vectors::vectorise(&mut work, nest, facts)
+                }
             };
             for mut nest in nests {
                 parallel::share(&mut work, &mut nest, facts);
@@ -68,8 +53,17 @@ pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<Kernel> {
             }
         }
     }
-    let params = weights::pack_weights(&work, &done);
-    finish(kernel, work.g, &done, params)
+    done.sort_by_key(|n| n.number);
+    for nest in &done {
+        let ranges = nest.order.iter().map(|&r| work.at(nest, r).range).collect();
+        work.log.push(Opt::Order {
+            nest: nest.number,
+            ranges,
+        });
+    }
+    weights::choose_packs(&mut work, &done);
+    let opts = work.log;
+    Ok((apply(kernel, &opts)?, opts))
 }
 
 /// Numbers ranges in nest order and copies what is reachable into a fresh arena.

@@ -6,13 +6,18 @@
 //!
 //! Example: `split(r of 0..64, by 16)` replaces `r` by `outer*16 + inner`.
 
-use crate::program::{Layout, Param};
-use crate::uop::{Axis, FreeRanges, Linear, Op, UopId, Uops, simplify, substitute};
+use super::opts::{At, Opt};
+use crate::program::{Kernel, Layout, Param};
+use crate::uop::{
+    Axis, Binary, FreeRanges, Linear, Op, ReduceOp, UopId, Uops, simplify, substitute,
+};
 use rustc_hash::FxHashMap;
 
 /// A store and its ranges.
 #[derive(Debug, Clone)]
 pub struct Nest {
+    /// Its number, as [`Opt`]s name it.
+    pub number: u32,
     /// The store.
     pub store: UopId,
     /// Its ranges, outermost first: loops, then what reduces run over.
@@ -40,9 +45,93 @@ pub struct Work<'a> {
     pub params: &'a [Param],
     /// Next range id.
     pub next: u32,
+    /// Next nest number.
+    pub nests: u32,
+    /// What was done, in order.
+    pub log: Vec<Opt>,
 }
 
-impl Work<'_> {
+/// A state that [`Work::back_to`] returns to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    next: u32,
+    nests: u32,
+    log: usize,
+}
+
+impl<'a> Work<'a> {
+    /// Opens a kernel: one nest a store.
+    pub fn open(kernel: &'a Kernel) -> (Work<'a>, Vec<Nest>) {
+        let g = kernel.uops.clone();
+        let id = |r: UopId| match g.op(r) {
+            Op::Range { id, .. } => id,
+            _ => 0,
+        };
+        let mut nests = Vec::new();
+        let mut next = 0;
+        for &store in g.src(kernel.sink) {
+            let mut order: Vec<UopId> = g
+                .toposort(&[store])
+                .into_iter()
+                .filter(|&r| matches!(g.op(r), Op::Range { .. }))
+                .collect();
+            order.sort_by_key(|&r| id(r));
+            next = next.max(order.last().map_or(0, |&r| id(r) + 1));
+            nests.push(Nest {
+                number: nests.len() as u32,
+                store,
+                order,
+            });
+        }
+        let work = Work {
+            params: &kernel.params,
+            next,
+            nests: nests.len() as u32,
+            log: Vec::new(),
+            g,
+        };
+        (work, nests)
+    }
+
+    /// A copy to try things on.
+    pub fn trial(&self) -> Work<'a> {
+        Work {
+            g: self.g.clone(),
+            params: self.params,
+            next: self.next,
+            nests: self.nests,
+            log: Vec::new(),
+        }
+    }
+
+    /// The state now.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            next: self.next,
+            nests: self.nests,
+            log: self.log.len(),
+        }
+    }
+
+    /// Forgets what was done since; nests made since must not be used.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.next = mark.next;
+        self.nests = mark.nests;
+        self.log.truncate(mark.log);
+    }
+
+    /// The name of a range in opts.
+    pub fn at(&self, nest: &Nest, range: UopId) -> At {
+        let range = match self.g.op(range) {
+            Op::Range { id, .. } => id,
+            _ => u32::MAX,
+        };
+        At {
+            nest: nest.number,
+            range,
+        }
+    }
+
     /// A new range.
     pub fn fresh(&mut self, extent: i64, axis: Axis) -> UopId {
         let n = self.g.index(extent);
@@ -67,6 +156,12 @@ impl Work<'_> {
     pub fn split(&mut self, nest: &mut Nest, range: UopId, by: i64, inner: Axis) -> (UopId, UopId) {
         let extent = self.extent(range);
         debug_assert_eq!(extent % by, 0);
+        let axis = self.at(nest, range);
+        self.log.push(Opt::Split {
+            axis,
+            by,
+            into: inner,
+        });
         let inner = self.fresh(by, inner);
         let outer = self.fresh(extent / by, Axis::Loop);
         let zero = self.g.index(0);
@@ -90,6 +185,11 @@ impl Work<'_> {
     /// Gives a range another axis. Returns the new range.
     pub fn set_axis(&mut self, nest: &mut Nest, range: UopId, axis: Axis) -> UopId {
         let extent = self.extent(range);
+        let at = self.at(nest, range);
+        self.log.push(Opt::Become {
+            axis: at,
+            into: axis,
+        });
         let new = self.fresh(extent, axis);
         self.replace(nest, &FxHashMap::from_iter([(range, new)]));
         for r in &mut nest.order {
@@ -105,8 +205,15 @@ impl Work<'_> {
         let extent = self.extent(range);
         let mut main = nest.clone();
         let mut rest = nest.clone();
+        let axis = self.at(nest, range);
+        self.log.push(Opt::Peel { axis, at });
+        rest.number = self.nests;
+        self.nests += 1;
         let mut map = FxHashMap::default();
-        for r in &nest.order {
+        // By age, so that the new ids do not depend on the order chosen so far.
+        let mut ranges = nest.order.clone();
+        ranges.sort_by_key(|&r| self.at(nest, r));
+        for r in &ranges {
             if *r == range {
                 continue;
             }
@@ -146,6 +253,72 @@ impl Work<'_> {
             }
         }
         (main, rest)
+    }
+
+    /// A reduce over `range` keeps one partial result a lane; what is left over becomes a second reduce.
+    pub fn lanes(&mut self, nest: &mut Nest, reduce: UopId, range: UopId, lanes: i64) {
+        let extent = self.extent(range);
+        let node = self.g.get(reduce).clone();
+        let Op::Reduce(op) = node.op else { return };
+        let axis = self.at(nest, range);
+        self.log.push(Opt::Lanes { axis, by: lanes });
+        let whole = extent / lanes * lanes;
+        let lane = self.fresh(lanes, Axis::Vector);
+        let zero = self.g.index(0);
+        let mut main_ranges: Vec<UopId> = node.src[1..]
+            .iter()
+            .copied()
+            .filter(|&r| r != range)
+            .collect();
+        let base = if whole > lanes {
+            let outer = self.fresh(whole / lanes, Axis::Loop);
+            main_ranges.push(outer);
+            nest.order.push(outer);
+            self.g.mul_const(outer, lanes)
+        } else {
+            zero
+        };
+        main_ranges.push(lane);
+        let at = self.g.add(base, lane);
+        let value = substitute(
+            &mut self.g,
+            node.src[0],
+            &FxHashMap::from_iter([(range, at)]),
+        );
+        let mut result = self.g.reduce(op, value, &main_ranges);
+        if extent > whole {
+            let mut ranges = Vec::new();
+            let mut map = FxHashMap::default();
+            for &r in &node.src[1..] {
+                if r == range {
+                    continue;
+                }
+                let e = self.extent(r);
+                let copy = self.fresh(e, Axis::Loop);
+                map.insert(r, copy);
+                ranges.push(copy);
+            }
+            let place = if extent - whole > 1 {
+                let rest = self.fresh(extent - whole, Axis::Loop);
+                ranges.push(rest);
+                self.g.add_const(rest, whole)
+            } else {
+                self.g.index(whole)
+            };
+            map.insert(range, place);
+            let value = substitute(&mut self.g, node.src[0], &map);
+            let tail = self.g.reduce(op, value, &ranges);
+            nest.order.extend(ranges);
+            result = self.g.binary(combine(op), result, tail);
+        }
+        nest.order.retain(|&r| r != range);
+        nest.order.push(lane);
+        let store = substitute(
+            &mut self.g,
+            nest.store,
+            &FxHashMap::from_iter([(reduce, result)]),
+        );
+        nest.store = simplify(&mut self.g, store);
     }
 
     /// Axis of a range.
@@ -222,6 +395,17 @@ impl Work<'_> {
     /// True when a DAG depends on a range.
     pub fn depends(&self, id: UopId, range: UopId) -> bool {
         FreeRanges::new().of(&self.g, id).contains(&range)
+    }
+}
+
+fn combine(op: ReduceOp) -> Binary {
+    match op {
+        ReduceOp::Sum => Binary::Add,
+        ReduceOp::Prod => Binary::Mul,
+        ReduceOp::Max => Binary::Max,
+        ReduceOp::Min => Binary::Min,
+        ReduceOp::All => Binary::And,
+        ReduceOp::Any => Binary::Or,
     }
 }
 

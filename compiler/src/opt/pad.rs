@@ -5,22 +5,32 @@
 //! its buffer; stores must have no halo there. Weights have free layouts and always have room.
 
 use super::nest::{Nest, Work};
-use crate::uop::{Axis, Bounds};
+use super::opts::Opt;
+use crate::uop::{Axis, Bounds, UopId};
 use rustc_hash::FxHashMap;
 
 /// Rounds `range` up to `to`; returns the new range, or `None` when it is not legal.
-pub fn pad_to(
-    work: &mut Work<'_>,
-    nest: &mut Nest,
-    range: crate::uop::UopId,
-    to: i64,
-) -> Option<crate::uop::UopId> {
-    let axis = work.axis(range);
-    let extent = work.extent(range);
-    if axis != Axis::Loop || !work.loops(nest).contains(&range) {
+pub fn pad_to(work: &mut Work<'_>, nest: &mut Nest, range: UopId, to: i64) -> Option<UopId> {
+    if work.axis(range) != Axis::Loop
+        || to < work.extent(range)
+        || !work.loops(nest).contains(&range)
+    {
         return None;
     }
-    let wider = work.fresh(to, axis);
+    let mark = work.mark();
+    let done = widen(work, nest, range, to);
+    match done {
+        Some(_) => {
+            let axis = work.at(nest, range);
+            work.log.push(Opt::PadTo { axis, to });
+        }
+        None => work.back_to(mark),
+    }
+    done
+}
+
+fn widen(work: &mut Work<'_>, nest: &mut Nest, range: UopId, to: i64) -> Option<UopId> {
+    let wider = work.fresh(to, Axis::Loop);
     let mut trial = nest.clone();
     work.replace(&mut trial, &FxHashMap::from_iter([(range, wider)]));
     let mut bounds = Bounds::new();
@@ -55,8 +65,6 @@ pub fn pad_to(
             }
         }
     }
-    // A gate over the loop that is not part of an access would change.
-    let _ = extent;
     for r in &mut trial.order {
         if *r == range {
             *r = wider;

@@ -6,8 +6,7 @@
 use super::nest::{AccessTo, Nest, Work};
 use super::pad::pad_to;
 use crate::target::Facts;
-use crate::uop::{Axis, Binary, Op, ReduceOp, UopId, simplify, substitute};
-use rustc_hash::FxHashMap;
+use crate::uop::{Axis, Op, UopId};
 
 /// Vectorises a nest.
 pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest> {
@@ -116,77 +115,7 @@ fn vectorise_reduces(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts) {
         let Some((reduce, range, lanes)) = find_reduce(work, nest, facts) else {
             return;
         };
-        let extent = work.extent(range);
-        let node = work.g.get(reduce).clone();
-        let Op::Reduce(op) = node.op else { return };
-        let whole = extent / lanes * lanes;
-        let lane = work.fresh(lanes, Axis::Vector);
-        let zero = work.g.index(0);
-        let mut main_ranges: Vec<UopId> = node.src[1..]
-            .iter()
-            .copied()
-            .filter(|&r| r != range)
-            .collect();
-        let base = if whole > lanes {
-            let outer = work.fresh(whole / lanes, Axis::Loop);
-            main_ranges.push(outer);
-            nest.order.push(outer);
-            work.g.mul_const(outer, lanes)
-        } else {
-            zero
-        };
-        main_ranges.push(lane);
-        let at = work.g.add(base, lane);
-        let value = substitute(
-            &mut work.g,
-            node.src[0],
-            &FxHashMap::from_iter([(range, at)]),
-        );
-        let mut result = work.g.reduce(op, value, &main_ranges);
-        if extent > whole {
-            let mut ranges = Vec::new();
-            let mut map = FxHashMap::default();
-            for &r in &node.src[1..] {
-                if r == range {
-                    continue;
-                }
-                let e = work.extent(r);
-                let copy = work.fresh(e, Axis::Loop);
-                map.insert(r, copy);
-                ranges.push(copy);
-            }
-            let place = if extent - whole > 1 {
-                let rest = work.fresh(extent - whole, Axis::Loop);
-                ranges.push(rest);
-                work.g.add_const(rest, whole)
-            } else {
-                work.g.index(whole)
-            };
-            map.insert(range, place);
-            let value = substitute(&mut work.g, node.src[0], &map);
-            let tail = work.g.reduce(op, value, &ranges);
-            nest.order.extend(ranges);
-            result = work.g.binary(combine(op), result, tail);
-        }
-        nest.order.retain(|&r| r != range);
-        nest.order.push(lane);
-        let store = substitute(
-            &mut work.g,
-            nest.store,
-            &FxHashMap::from_iter([(reduce, result)]),
-        );
-        nest.store = simplify(&mut work.g, store);
-    }
-}
-
-fn combine(op: ReduceOp) -> Binary {
-    match op {
-        ReduceOp::Sum => Binary::Add,
-        ReduceOp::Prod => Binary::Mul,
-        ReduceOp::Max => Binary::Max,
-        ReduceOp::Min => Binary::Min,
-        ReduceOp::All => Binary::And,
-        ReduceOp::Any => Binary::Or,
+        work.lanes(nest, reduce, range, lanes);
     }
 }
 

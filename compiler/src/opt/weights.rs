@@ -6,25 +6,54 @@
 //! not made of digits the weight stays row-major.
 
 use super::nest::{Nest, Work};
+use super::opts::Opt;
+use crate::diag::{Error, Result};
 use crate::program::{Layout, LayoutAxis, Param};
 use crate::uop::{Linear, UopId};
 
-/// Layouts for all parameters; those that are no weights keep theirs.
-pub fn pack_weights(work: &Work<'_>, nests: &[Nest]) -> Vec<Param> {
-    let mut params = work.params.to_vec();
-    let mut packed = vec![false; params.len()];
+/// Chooses which nest each weight is laid out for: the first that reads it in digits.
+pub fn choose_packs(work: &mut Work<'_>, nests: &[Nest]) {
+    let mut packed = vec![false; work.params.len()];
     for nest in nests {
         for access in work.accesses(nest.store) {
             let slot = access.slot as usize;
-            if !params[slot].weight || packed[slot] {
+            if !work.params[slot].weight || std::mem::replace(&mut packed[slot], true) {
                 continue;
             }
-            packed[slot] = true;
-            if let Some(layout) = digits(work, nest, &access.index, &params[slot].layout.shape) {
-                params[slot].layout = layout;
+            if digits(work, nest, &access.index, &work.params[slot].layout.shape).is_some() {
+                work.log.push(Opt::Pack {
+                    slot: access.slot,
+                    nest: nest.number,
+                });
             }
         }
     }
+}
+
+/// Lays one weight out as `nest` reads it.
+///
+/// # Errors
+/// Usage when the nest does not read it in digits, or when it is no weight.
+pub fn pack(work: &Work<'_>, nest: &Nest, slot: u32, params: &mut [Param]) -> Result<()> {
+    let chosen = work
+        .accesses(nest.store)
+        .into_iter()
+        .find(|a| a.slot == slot && work.params[slot as usize].weight)
+        .and_then(|a| digits(work, nest, &a.index, &params[slot as usize].layout.shape));
+    match chosen {
+        Some(layout) => {
+            params[slot as usize].layout = layout;
+            Ok(())
+        }
+        None => Err(Error::usage(format!(
+            "parameter {slot} is no weight that nest {} reads in digits",
+            nest.number
+        ))),
+    }
+}
+
+/// Gives weights the room that padded loops read.
+pub fn make_room(work: &Work<'_>, nests: &[Nest], params: &mut [Param]) {
     // A later nest may reach further into the padding than the one that chose.
     for nest in nests {
         let mut bounds = crate::uop::Bounds::new();
@@ -50,7 +79,6 @@ pub fn pack_weights(work: &Work<'_>, nests: &[Nest]) -> Vec<Param> {
             }
         }
     }
-    params
 }
 
 /// The layout made of the digits of an index; `None` when it is not made of digits.
