@@ -187,14 +187,14 @@ impl Uops {
     pub fn binary(&mut self, op: Binary, a: UopId, b: UopId) -> UopId {
         let ty = self.ty(a);
         if ty == Type::INDEX {
-            if let (Some(x), Some(y)) = (self.as_int(a), self.as_int(b)) {
-                if let Some(folded) = fold_index(op, x, y) {
-                    return if op.is_compare() {
-                        self.bool(folded != 0)
-                    } else {
-                        self.index(folded)
-                    };
-                }
+            if let (Some(x), Some(y)) = (self.as_int(a), self.as_int(b))
+                && let Some(folded) = fold_index(op, x, y)
+            {
+                return if op.is_compare() {
+                    self.bool(folded != 0)
+                } else {
+                    self.index(folded)
+                };
             }
             let (ca, cb) = (self.as_int(a), self.as_int(b));
             match (op, ca, cb) {

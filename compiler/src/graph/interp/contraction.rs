@@ -112,16 +112,16 @@ pub fn matmul(a: &Value, b: &Value, shape: &[i64]) -> Value {
     let start = |n: i64| {
         let o = coordinates(n, shape);
         let (mut pa, mut pb) = (o[rank - 2] * sa[ra - 2], o[rank - 1]);
-        for d in 0..rank - 2 {
+        for (d, &at) in o.iter().enumerate().take(rank - 2) {
             if let Some(i) = (d + ra).checked_sub(rank)
                 && a.shape[i] != 1
             {
-                pa += o[d] * sa[i];
+                pa += at * sa[i];
             }
             if let Some(i) = (d + rb).checked_sub(rank)
                 && b.shape[i] != 1
             {
-                pb += o[d] * sb[i];
+                pb += at * sb[i];
             }
         }
         (pa, pb)

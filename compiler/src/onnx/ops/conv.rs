@@ -143,13 +143,16 @@ pub(super) fn crop(
     Ok(x)
 }
 
-/// Window, strides, dilations and groups of a convolution with weights `w`.
+/// Window, strides, dilations and groups.
+type Parameters = (Vec<i64>, Vec<i64>, Vec<i64>, i64);
+
+/// Those of a convolution with weights `w`.
 fn parameters(
     c: &Import<'_>,
     n: &Node<'_>,
     x: TensorId,
     w: TensorId,
-) -> Result<(Vec<i64>, Vec<i64>, Vec<i64>, i64)> {
+) -> Result<Parameters> {
     let (dx, dw) = (c.dims(x)?, c.dims(w)?);
     if dx.len() < 3 || dw.len() != dx.len() {
         return Err(Error::model(format!(

@@ -209,7 +209,7 @@ fn recurrent(c: &mut Import<'_>, n: &Node<'_>, cell: Cell) -> Result<Vec<TensorI
             "attribute 'hidden_size' is {said}, the weights have {hidden}"
         )));
     }
-    if steps > MAX_STEPS || steps < 1 {
+    if !(1..=MAX_STEPS).contains(&steps) {
         return Err(Error::unsupported(format!("a sequence of {steps} steps")));
     }
     let lens = match n.optional(4) {

@@ -227,9 +227,9 @@ fn pad_of(
     }
     if mode != Mode::Constant {
         let mut x = x;
-        for a in 0..dims.len() {
-            if around[a] != (0, 0) {
-                x = pad_by_index(c, x, a, around[a], mode)?;
+        for (a, &sides) in around.iter().enumerate() {
+            if sides != (0, 0) {
+                x = pad_by_index(c, x, a, sides, mode)?;
             }
         }
         return Ok(vec![x]);
