@@ -150,8 +150,10 @@ mod tests {
 
     #[test]
     fn a_model_without_graph_or_outputs_is_refused() {
-        let mut model = ModelProto::default();
-        model.ir_version = Some(8);
+        let mut model = ModelProto {
+            ir_version: Some(8),
+            ..ModelProto::default()
+        };
         assert!(message(&model.encode_to_vec()).contains("no graph"));
         model.graph = Some(GraphProto::default());
         assert!(message(&model.encode_to_vec()).contains("empty"));
