@@ -87,7 +87,8 @@ mod tests {
         );
         let g = by_name("gpt2_block").unwrap();
         assert_eq!(output_dims(&g), [vec![1, 64, 768]]);
-        assert_eq!(parameters(&g), 7_087_872);
+        // A block of GPT-2, and the causal mask.
+        assert_eq!(parameters(&g), 7_087_872 + 64 * 64);
         let g = by_name("vision_trunk").unwrap();
         assert_eq!(output_dims(&g), [vec![1, 512], vec![1, 33, 15], vec![1, 8]]);
     }
