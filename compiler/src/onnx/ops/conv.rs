@@ -147,12 +147,7 @@ pub(super) fn crop(
 type Parameters = (Vec<i64>, Vec<i64>, Vec<i64>, i64);
 
 /// Those of a convolution with weights `w`.
-fn parameters(
-    c: &Import<'_>,
-    n: &Node<'_>,
-    x: TensorId,
-    w: TensorId,
-) -> Result<Parameters> {
+fn parameters(c: &Import<'_>, n: &Node<'_>, x: TensorId, w: TensorId) -> Result<Parameters> {
     let (dx, dw) = (c.dims(x)?, c.dims(w)?);
     if dx.len() < 3 || dw.len() != dx.len() {
         return Err(Error::model(format!(
