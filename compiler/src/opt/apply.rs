@@ -184,7 +184,7 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
     }
     let parallel = |r: &UopId| work.axis(*r) == Axis::Parallel;
     let count = nest.order.iter().filter(|r| parallel(r)).count();
-    if !nest.order[..count].iter().all(|r| parallel(r)) {
+    if !nest.order[..count].iter().all(parallel) {
         return Err(format!(
             "nest {}: parallel ranges are outermost",
             nest.number

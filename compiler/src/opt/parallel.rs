@@ -13,6 +13,10 @@ const PIECES: i64 = 64;
 
 /// Marks loops.
 pub fn share(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts) {
+    // Iterations that must run in order cannot be shared.
+    if nest.order.iter().any(|&r| work.axis(r) == Axis::Serial) {
+        return;
+    }
     let loops = work.loops(nest);
     let total: f64 = nest.order.iter().map(|&r| work.extent(r) as f64).product();
     if total < facts.parallel_threshold as f64 {
