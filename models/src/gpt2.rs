@@ -9,7 +9,7 @@ const TOKENS: i64 = 64;
 const WIDTH: i64 = 768;
 const HEADS: i64 = 12;
 
-/// Hidden states [1,64,768] to hidden states.
+/// Hidden states `[1,64,768]` to hidden states.
 pub fn gpt2_block(seed: u64) -> Result<Graph> {
     let mut net = Net::new("gpt2_block", seed);
     let x = net.input("hidden", &[1, TOKENS, WIDTH])?;

@@ -19,7 +19,7 @@ pub struct Digits {
     pub labels: Vec<u8>,
 }
 
-/// Image [1,1,28,28] in 0..1 to ten scores: two convolutions of 3x3 with ReLU and pooling, one linear layer.
+/// Image `[1,1,28,28]` in 0..1 to ten scores: two convolutions of 3x3 with ReLU and pooling, one linear layer.
 pub fn mnist() -> Result<Graph> {
     let file = open(WEIGHTS)?;
     let mut b = Builder::new("mnist");

@@ -15,7 +15,7 @@ const STAGES: [(i64, i64, usize, i64); 7] = [
     (6, 320, 1, 1),
 ];
 
-/// Image [1,3,224,224] to 1000 scores.
+/// Image `[1,3,224,224]` to 1000 scores.
 pub fn mobilenet_v2(seed: u64) -> Result<Graph> {
     let mut net = Net::new("mobilenet_v2", seed);
     let x = net.input("image", &[1, 3, 224, 224])?;

@@ -4,7 +4,7 @@ use crate::net::Net;
 use tinyc_compiler::diag::Result;
 use tinyc_compiler::graph::{Graph, TensorId};
 
-/// Image [1,3,224,224] to 1000 scores.
+/// Image `[1,3,224,224]` to 1000 scores.
 pub fn resnet18(seed: u64) -> Result<Graph> {
     let mut net = Net::new("resnet18", seed);
     let x = net.input("image", &[1, 3, 224, 224])?;

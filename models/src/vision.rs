@@ -16,8 +16,8 @@ const STAGES: [(i64, i64, usize, i64, i64); 5] = [
 const POINTS: i64 = 33;
 const POINT: i64 = 15;
 
-/// Frames [1,12,128,256] and the wanted speed [1,1] to features [1,512], a plan [1,33,15] and
-/// the probabilities of what is to happen [1,8].
+/// Frames `[1,12,128,256]` and the wanted speed `[1,1]` to features `[1,512]`, a plan `[1,33,15]` and
+/// the probabilities of what is to happen `[1,8]`.
 pub fn vision_trunk(seed: u64) -> Result<Graph> {
     let mut net = Net::new("vision_trunk", seed);
     let frames = net.input("frames", &[1, 12, 128, 256])?;

@@ -113,54 +113,54 @@ pub struct Resize {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
     // ---- primitives ----
-    /// [] Model input `n`.
+    /// `[]` Model input `n`.
     Input(u32),
-    /// [] Constant `n` of `Graph::weights`.
+    /// `[]` Constant `n` of `Graph::weights`.
     Weight(u32),
-    /// [] The same number everywhere: bits as the kernel IR's constants.
+    /// `[]` The same number everywhere: bits as the kernel IR's constants.
     Full(u64),
-    /// [] 0, 1, 2 ... along the only axis.
+    /// `[]` 0, 1, 2 ... along the only axis.
     Iota,
-    /// [a]
+    /// `[a]`
     Unary(Unary),
-    /// [a, b] of one shape and dtype; broadcasting is explicit (`Expand`).
+    /// `[a, b]` of one shape and dtype; broadcasting is explicit (`Expand`).
     Binary(Binary),
-    /// [Bool, a, b] of one shape.
+    /// `[Bool, a, b]` of one shape.
     Where,
-    /// [a] Value conversion, as the kernel IR's `Cast`.
+    /// `[a]` Value conversion, as the kernel IR's `Cast`.
     Cast(DType),
-    /// [a] Same bits.
+    /// `[a]` Same bits.
     Bitcast(DType),
-    /// [a] Combines over `axes` (ascending); they disappear.
+    /// `[a]` Combines over `axes` (ascending); they disappear.
     Reduce {
         /// How.
         op: ReduceOp,
         /// Which, ascending.
         axes: Vec<usize>,
     },
-    /// [a] Same elements in row-major order; the shape is the tensor's.
+    /// `[a]` Same elements in row-major order; the shape is the tensor's.
     Reshape,
-    /// [a] `out.shape[i] = in.shape[perm[i]]`.
+    /// `[a]` `out.shape[i] = in.shape[perm[i]]`.
     Permute(Vec<usize>),
-    /// [a] Same rank; axes of extent 1 are repeated to the tensor's shape.
+    /// `[a]` Same rank; axes of extent 1 are repeated to the tensor's shape.
     Expand,
-    /// [a] Surrounds with a constant (bits as `Full`); (low, high) for each axis, none negative.
+    /// `[a]` Surrounds with a constant (bits as `Full`); (low, high) for each axis, none negative.
     Pad {
         /// Low and high for each axis.
         pads: Vec<(i64, i64)>,
         /// What to fill with.
         value: u64,
     },
-    /// [a] `out[i] = in[start + i*step]` for each axis, steps positive.
+    /// `[a]` `out[i] = in[start + i*step]` for each axis, steps positive.
     Slice {
         /// First element of each axis.
         starts: Vec<i64>,
         /// Step of each axis.
         steps: Vec<i64>,
     },
-    /// [a] Reverses the axes.
+    /// `[a]` Reverses the axes.
     Flip(Vec<usize>),
-    /// [a] `axis` becomes two: `out[.., o, k, ..] = in[.., o*stride + k*dilation, ..]`, `o` outer.
+    /// `[a]` `axis` becomes two: `out[.., o, k, ..] = in[.., o*stride + k*dilation, ..]`, `o` outer.
     Window {
         /// Axis of the source.
         axis: usize,
@@ -171,31 +171,31 @@ pub enum Op {
         /// Step of k.
         dilation: i64,
     },
-    /// [a...] Along one axis.
+    /// `[a...]` Along one axis.
     Concat(usize),
-    /// [data, indices] `take`: axis of data is replaced by the shape of indices. Indices are I32 or
+    /// `[data, indices]` `take`: axis of data is replaced by the shape of indices. Indices are I32 or
     /// I64, may be negative (count from the end); out of range is clamped.
     Gather(usize),
-    /// [data, indices] of one rank: `out[i,j,k] = data[i, indices[i,j,k], k]` for axis 1.
+    /// `[data, indices]` of one rank: `out[i,j,k] = data[i, indices[i,j,k], k]` for axis 1.
     GatherElements(usize),
-    /// [data [N, inner], indices [M], updates [M, inner]]: data with updates written (or combined) at rows
+    /// `[data [N, inner], indices [M], updates [M, inner]]`: data with updates written (or combined) at rows
     /// `indices`, in order. Out-of-range rows are dropped. Negative counts from the end.
     Scatter(Option<ReduceOp>),
 
     // ---- composites ----
-    /// [x [N,C,spatial..], w [M,C/groups,k..], bias [M]?]
+    /// `[x [N,C,spatial..], w [M,C/groups,k..], bias [M]?]`
     Conv(Conv),
-    /// [x [N,C,spatial..], w [C,M/groups,k..], bias [M]?]
+    /// `[x [N,C,spatial..], w [C,M/groups,k..], bias [M]?]`
     ConvTranspose(ConvTranspose),
-    /// [a, b]: numpy matmul of rank >= 2 with broadcast batch axes.
+    /// `[a, b]`: numpy matmul of rank >= 2 with broadcast batch axes.
     MatMul,
-    /// [x [N,C,spatial..]]
+    /// `[x [N,C,spatial..]]`
     Pool(Pool),
-    /// [x] Over one axis.
+    /// `[x]` Over one axis.
     Softmax(usize),
-    /// [x] Over one axis.
+    /// `[x]` Over one axis.
     LogSoftmax(usize),
-    /// [x, scale?, bias?] Mean and variance over the last axes from `axis`; epsilon as f64 bits.
+    /// `[x, scale?, bias?]` Mean and variance over the last axes from `axis`; epsilon as f64 bits.
     /// Scale and bias have the shape of the normalised axes.
     LayerNorm {
         /// First normalised axis.
@@ -203,9 +203,9 @@ pub enum Op {
         /// f64 bits.
         epsilon: u64,
     },
-    /// [x]
+    /// `[x]`
     Resize(Resize),
-    /// [x] Running sum along an axis.
+    /// `[x]` Running sum along an axis.
     CumSum {
         /// Axis.
         axis: usize,
@@ -214,7 +214,7 @@ pub enum Op {
         /// From the end.
         reverse: bool,
     },
-    /// [x] The k largest (or smallest) along an axis, in order; equal values by index.
+    /// `[x]` The k largest (or smallest) along an axis, in order; equal values by index.
     TopK {
         /// Axis.
         axis: usize,
@@ -225,7 +225,7 @@ pub enum Op {
         /// Gives indices (I64) and not values.
         indices: bool,
     },
-    /// [x] Index (I64) of the largest or smallest along an axis; the axis disappears.
+    /// `[x]` Index (I64) of the largest or smallest along an axis; the axis disappears.
     ArgReduce {
         /// Axis.
         axis: usize,

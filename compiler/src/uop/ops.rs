@@ -161,67 +161,67 @@ pub enum Op {
         /// Largest value.
         max: i64,
     },
-    /// A loop counter from 0 to extent-1. [extent: Index]. Nest order is the order of ids, lower is outer.
+    /// A loop counter from 0 to extent-1. `[extent: Index]`. Nest order is the order of ids, lower is outer.
     Range {
         /// Unique in the kernel; also the nest order.
         id: u32,
         /// What it becomes.
         axis: Axis,
     },
-    /// Reads. Ungated: [buffer, index...]. Gated: [buffer, gate, alternative, index...]: where the gate is
+    /// Reads. Ungated: `[buffer, index...]`. Gated: `[buffer, gate, alternative, index...]`: where the gate is
     /// false the memory is not touched and the value is the alternative.
     /// Before `lower_layouts` there is one index for each logical dimension of the buffer, after it exactly one.
     Load {
         /// Has gate and alternative.
         gated: bool,
     },
-    /// Writes. Ungated: [buffer, value, index...]. Gated: [buffer, value, gate, index...].
+    /// Writes. Ungated: `[buffer, value, index...]`. Gated: `[buffer, value, gate, index...]`.
     /// Its free ranges are its loop nest.
     Store {
         /// Has a gate.
         gated: bool,
     },
-    /// [a].
+    /// `[a]`.
     Unary(Unary),
-    /// [a, b].
+    /// `[a, b]`.
     Binary(Binary),
-    /// [condition, then, else].
+    /// `[condition, then, else]`.
     Where,
-    /// [a, b, c]: a*b + c with one rounding where the target has it.
+    /// `[a, b, c]`: a*b + c with one rounding where the target has it.
     MulAdd,
-    /// [a]: value conversion; float to integer truncates and saturates, NaN gives 0; to Bool is `!= 0`.
+    /// `[a]`: value conversion; float to integer truncates and saturates, NaN gives 0; to Bool is `!= 0`.
     Cast,
-    /// [a]: same bits, same size.
+    /// `[a]`: same bits, same size.
     Bitcast,
-    /// [value, range...]: combines value over the ranges.
+    /// `[value, range...]`: combines value over the ranges.
     Reduce(ReduceOp),
-    /// [scalar]: the scalar in every lane.
+    /// `[scalar]`: the scalar in every lane.
     Splat,
-    /// [scalar...]: a vector from scalars, one a lane.
+    /// `[scalar...]`: a vector from scalars, one a lane.
     Stack,
-    /// [vector]: one lane.
+    /// `[vector]`: one lane.
     Lane(u16),
-    /// [vector]: combines all lanes into a scalar, pairwise.
+    /// `[vector]`: combines all lanes into a scalar, pairwise.
     Fold(ReduceOp),
-    /// [store...]: root of a kernel. Its nests are independent: they write disjoint elements and none
+    /// `[store...]`: root of a kernel. Its nests are independent: they write disjoint elements and none
     /// reads what another writes.
     Sink,
 
     // Only in a linear list:
-    /// [init]: a mutable register.
+    /// `[init]`: a mutable register.
     Acc {
         /// Unique in the kernel.
         id: u32,
     },
-    /// [acc, value]: writes the register.
+    /// `[acc, value]`: writes the register.
     Assign,
-    /// [acc]: the register's value at this place of the list. The number keeps two reads apart.
+    /// `[acc]`: the register's value at this place of the list. The number keeps two reads apart.
     Read(u32),
-    /// [range]: opens a loop.
+    /// `[range]`: opens a loop.
     Loop,
-    /// [range]: closes it.
+    /// `[range]`: closes it.
     EndLoop,
-    /// [condition]: opens a guarded block.
+    /// `[condition]`: opens a guarded block.
     If,
     /// Closes it.
     EndIf,

@@ -11,7 +11,7 @@
 //! | [`team`] | worker threads and barriers |
 //! | [`machine`] | arena, tensors, the `Device` |
 //! | [`arrays`] | inputs from `.npz`, outputs to `.npz` |
-//! | [`bench`] | timing |
+//! | [`mod@bench`] | timing |
 //! | [`command`] | arguments, exit codes |
 //! | `start` | entry point, panic handler, memory functions (feature `exe`) |
 #![no_std]
