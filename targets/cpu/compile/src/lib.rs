@@ -1,6 +1,6 @@
 //! CPU target of tinyc: C through the host's compiler, static libraries, `.tinyexe` files.
 //!
-//! In: [`Built`](tinyc_compiler::program::Built). Out: files, or a model loaded into this process.
+//! In: [`Built`]. Out: files, or a model loaded into this process.
 //! See `targets/cpu/README.md` for what is odd about CPUs.
 
 mod cache;
