@@ -6,7 +6,7 @@
 //!
 //! ```
 //! let graph = tinyc_models::by_name("mnist")?;
-//! assert_eq!(graph.inputs`[0]`.0, "image");
+//! assert_eq!(graph.inputs[0].0, "image");
 //! # Ok::<(), tinyc_compiler::diag::Error>(())
 //! ```
 

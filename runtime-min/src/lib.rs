@@ -10,7 +10,7 @@
 //! | [`bundle`] | bytes of a file | [`Bundle`]: sections, checked |
 //! | [`program`] | a section | launches, places, tensors |
 //! | [`elf`] | an executable | where its bundle and its loaded bytes are |
-//! | [`replay`] | program, [`Device`] | launches in order |
+//! | [`mod@replay`] | program, [`Device`] | launches in order |
 //! | [`npy`], [`zip`] | `.npy`, `.npz` | arrays |
 //! | [`sha256`] | bytes | digest |
 #![cfg_attr(not(test), no_std)]
