@@ -7,6 +7,7 @@ mod dtype;
 mod free_ranges;
 mod linear;
 mod ops;
+pub mod spec;
 mod substitute;
 mod symbolic;
 mod table;

@@ -1,0 +1,82 @@
+//! Linear lists: order, and loops and ifs that nest.
+
+use super::node;
+use crate::diag::{Error, Result};
+use crate::uop::text::node_text;
+use crate::uop::{Op, UopId, Uops};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Verifies a linear list.
+///
+/// # Errors
+/// Bug, with the guilty node.
+pub fn verify_list(g: &Uops, list: &[UopId]) -> Result<()> {
+    let bug = |id: UopId, what: &str| {
+        Err(Error::bug(format!(
+            "linear list: {what}: `{}`",
+            node_text(g, id)
+        )))
+    };
+    for id in g.toposort(list) {
+        if let Err(what) = node::check(g, id) {
+            return bug(id, &what);
+        }
+        if matches!(g.op(id), Op::Reduce(_) | Op::Sink) {
+            return bug(id, "it has no place in a list");
+        }
+    }
+    let listed: FxHashSet<UopId> = list.iter().copied().collect();
+    let mut seen: FxHashSet<UopId> = FxHashSet::default();
+    // Ranges of a value that stands in no line of its own: they must be open where it is used.
+    let mut inline: FxHashMap<UopId, Vec<UopId>> = FxHashMap::default();
+    for id in g.toposort(list) {
+        let mut ranges: Vec<UopId> = match g.op(id) {
+            Op::Range { .. } => vec![id],
+            _ => g
+                .src(id)
+                .iter()
+                .filter(|s| !listed.contains(s))
+                .flat_map(|s| inline.get(s).cloned().unwrap_or_default())
+                .collect(),
+        };
+        ranges.sort_unstable();
+        ranges.dedup();
+        inline.insert(id, ranges);
+    }
+    let mut open: Vec<(UopId, bool)> = Vec::new();
+    for &id in list {
+        let mut below: Vec<UopId> = g.src(id).to_vec();
+        while let Some(s) = below.pop() {
+            if !listed.contains(&s) {
+                below.extend(g.src(s));
+            } else if !seen.contains(&s) {
+                return bug(id, "a source comes later");
+            }
+        }
+        seen.insert(id);
+        match g.op(id) {
+            Op::Loop => open.push((g.src(id)[0], true)),
+            Op::If => open.push((id, false)),
+            Op::EndLoop => match open.pop() {
+                Some((range, true)) if range == g.src(id)[0] => {}
+                _ => return bug(id, "it closes no loop that is innermost"),
+            },
+            Op::EndIf => match open.pop() {
+                Some((_, false)) => {}
+                _ => return bug(id, "it closes no guarded block"),
+            },
+            _ => {
+                let closed = inline
+                    .get(&id)
+                    .and_then(|r| r.iter().find(|&&r| !open.contains(&(r, true))));
+                if closed.is_some() {
+                    return bug(id, "it uses a range whose loop is not open");
+                }
+            }
+        }
+    }
+    match open.last() {
+        Some(&(id, _)) => bug(id, "a loop or guarded block stays open"),
+        None => Ok(()),
+    }
+}
