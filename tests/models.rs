@@ -124,15 +124,22 @@ fn two_builds_are_the_same() {
     }
 }
 
-/// What is compared with ONNX Runtime. Dimensions that the model leaves open are 1.
-const REAL: &[&str] = &[
-    "mnist_opt",
-    "mnist_pytorch",
-    "ultraface_rfb320",
-    "ultraface_slim320_simpl",
-    "yunet_n_320_320",
-    "basic_pitch_nmp",
+/// What is compared with ONNX Runtime, with options of `expected.py`. Dimensions that the model leaves open are 1.
+///
+/// The face detector's scores on noise are sigmoids of -10 .. -22, where ONNX Runtime's own function has no right digit left
+/// (asked again with logits changed by 1e-6 of themselves it differs from itself by 1e-2): there it is told to compute
+/// them from an exponential. On images it is compared as it is.
+const REAL: &[(&str, &[&str])] = &[
+    ("mnist_opt", &[]),
+    ("mnist_pytorch", &[]),
+    ("ultraface_rfb320", &[]),
+    ("ultraface_slim320_simpl", &[]),
+    ("yunet_n_320_320", &["--high", "255"]),
+    ("yunet_n_320_320", &["--exact-sigmoid"]),
+    ("basic_pitch_nmp", &[]),
+    ("silero_vad_ifless", SILERO),
 ];
+const SILERO: &[&str] = &["--dim", "sequence=576"];
 const LIGHT: &[&str] = &[
     "resnet18",
     "resnet50",
@@ -143,16 +150,19 @@ const LIGHT: &[&str] = &[
     "fastvit_t8_op",
     "deit_tiny",
     "convnext_tiny",
+    "bert_base",
+    "whisper_tiny_enc",
 ];
 
 /// Compares a model with ONNX Runtime on random inputs; gives what went wrong.
-fn against_onnxruntime(model: &Path, python: &Path) -> Option<String> {
+fn against_onnxruntime(model: &Path, python: &Path, options: &[&str]) -> Option<String> {
     let dir = tempfile::tempdir().expect("temporary folder");
     let (input, expected) = (dir.path().join("in.npz"), dir.path().join("out.npz"));
     let mut reference = Command::new(python);
     reference
         .arg(root().join("tests/python/expected.py"))
-        .args([model, &input, &expected]);
+        .args([model, &input, &expected])
+        .args(options);
     let ended = run(&mut reference, LIMIT);
     if ended.code != Some(0) {
         return Some(format!("{}: reference: {}", model.display(), ended.stderr));
@@ -179,15 +189,16 @@ fn models_agree_with_onnxruntime() {
     failures.extend(against_onnxruntime(
         &root().join("models/mnist.onnx"),
         &python,
+        &[],
     ));
     let Some(shared) = shared() else {
         println!("skipped: models of ../shared, which is not there");
         assert!(failures.is_empty(), "{}", failures.join("\n"));
         return;
     };
-    for name in REAL {
+    for (name, options) in REAL {
         let model = shared.join(format!("models/real/{name}.onnx"));
-        failures.extend(against_onnxruntime(&model, &python));
+        failures.extend(against_onnxruntime(&model, &python, options));
     }
     for name in LIGHT {
         let model = root().join(format!("target/models/{name}.onnx"));
@@ -199,7 +210,7 @@ fn models_agree_with_onnxruntime() {
             let ended = run(&mut fill, LIMIT);
             assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
         }
-        failures.extend(against_onnxruntime(&model, &python));
+        failures.extend(against_onnxruntime(&model, &python, &[]));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
