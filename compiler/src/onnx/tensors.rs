@@ -86,7 +86,7 @@ impl Import<'_> {
     ) -> Result<TensorId> {
         let iota = self.iota(n, dtype)?;
         let mut dims = vec![1; rank];
-        dims[axis] = n;
+        *extent(&mut dims, axis)? = n;
         self.reshape(iota, &dims)
     }
 
@@ -178,6 +178,9 @@ impl Import<'_> {
     /// A new axis of extent 1.
     pub(super) fn unsqueeze(&mut self, x: TensorId, axis: usize) -> Result<TensorId> {
         let mut dims = self.dims(x)?;
+        if axis > dims.len() {
+            return Err(no_axis(axis, dims.len()));
+        }
         dims.insert(axis, 1);
         self.reshape(x, &dims)
     }
@@ -247,8 +250,8 @@ impl Import<'_> {
     ) -> Result<TensorId> {
         let mut sizes = self.dims(x)?;
         let mut starts = vec![0; sizes.len()];
-        sizes[axis] = size;
-        starts[axis] = start;
+        *extent(&mut sizes, axis)? = size;
+        *extent(&mut starts, axis)? = start;
         let steps = vec![1; sizes.len()];
         self.slice(x, &starts, &sizes, &steps)
     }
@@ -412,4 +415,16 @@ impl Import<'_> {
             .filter_map(|k| graph.inputs.get(k as usize).map(|(n, _)| n.clone()))
             .collect()
     }
+}
+
+/// A tensor that a model gives a handler may have any rank: an axis that it lacks is the model's mistake.
+fn no_axis(axis: usize, rank: usize) -> Error {
+    Error::model(format!(
+        "expected a tensor with more than {axis} axes, found one with {rank}"
+    ))
+}
+
+fn extent(dims: &mut [i64], axis: usize) -> Result<&mut i64> {
+    let rank = dims.len();
+    dims.get_mut(axis).ok_or_else(|| no_axis(axis, rank))
 }

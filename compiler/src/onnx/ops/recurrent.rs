@@ -209,6 +209,23 @@ fn recurrent(c: &mut Import<'_>, n: &Node<'_>, cell: Cell) -> Result<Vec<TensorI
             "attribute 'hidden_size' is {said}, the weights have {hidden}"
         )));
     }
+    let shapes = [
+        (3, "B", vec![d, rows.saturating_mul(2)]),
+        (4, "sequence_lens", vec![batch]),
+        (5, "initial_h", state_shape(batch_first, d, batch, hidden)),
+        (6, "initial_c", state_shape(batch_first, d, batch, hidden)),
+        (7, "P", vec![d, hidden.saturating_mul(3)]),
+    ];
+    for (i, name, want) in shapes {
+        if let Some(v) = n.optional(i)
+            && c.shape(v) != want
+        {
+            return Err(Error::model(format!(
+                "input {i} ({name}) has shape {:?}, expected {want:?}",
+                c.shape(v)
+            )));
+        }
+    }
     if !(1..=MAX_STEPS).contains(&steps) {
         return Err(Error::unsupported(format!("a sequence of {steps} steps")));
     }
@@ -289,6 +306,14 @@ fn recurrent(c: &mut Import<'_>, n: &Node<'_>, cell: Cell) -> Result<Vec<TensorI
     } else {
         vec![y, h]
     })
+}
+
+fn state_shape(batch_first: bool, directions: i64, batch: i64, hidden: i64) -> Vec<i64> {
+    if batch_first {
+        vec![batch, directions, hidden]
+    } else {
+        vec![directions, batch, hidden]
+    }
 }
 
 /// The sequence backwards; with lengths, each its own part.
