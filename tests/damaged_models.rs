@@ -128,6 +128,11 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
     }));
     let seed = number("TINYC_FUZZ_SEED", 0);
     let mut failures: Vec<String> = Vec::new();
+    let mut fail = |text: String| {
+        // Printed at once: a later case may hang.
+        println!("{text}");
+        failures.push(text);
+    };
     let mut done = 0;
     for case in cases() {
         for round in 0..rounds {
@@ -156,9 +161,9 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
             match outcome {
                 Err(_) => {
                     let places = std::mem::take(&mut *places.lock().expect("not poisoned"));
-                    failures.push(format!("panic at {}: {label}", places.join(", ")));
+                    fail(format!("panic at {}: {label}", places.join(", ")));
                 }
-                Ok(Err(e)) if e.kind == Kind::Bug => failures.push(format!("{e}: {label}")),
+                Ok(Err(e)) if e.kind == Kind::Bug => fail(format!("{e}: {label}")),
                 Ok(_) => {}
             }
         }

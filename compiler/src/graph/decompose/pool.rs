@@ -1,10 +1,14 @@
 //! Pooling: a reduce over windows.
 
-use crate::diag::Result;
+use crate::diag::{Error, Result};
 use crate::graph::builder::Builder;
+use crate::graph::interp::Value;
 use crate::graph::ops::{Op, Pool, PoolKind};
 use crate::graph::tensor::TensorId;
 use crate::uop::{Binary, ReduceOp, Unary};
+
+/// Most samples along the axes that are counted for the divisor of a mean.
+const MAX_COUNTED: i64 = 1 << 26;
 
 /// Maximum, mean or norm of each window.
 pub fn pool(b: &mut Builder, a: &Pool, x: TensorId) -> Result<TensorId> {
@@ -69,6 +73,15 @@ fn divide(
     include_pad: bool,
 ) -> Result<TensorId> {
     let (from, to) = (b.dims(x)?, b.dims(sum)?);
+    let work: i64 = (0..a.kernel.len())
+        .map(|i| to[2 + i].saturating_mul(a.kernel[i]))
+        .fold(0, i64::saturating_add);
+    if work > MAX_COUNTED {
+        return Err(Error::unsupported(format!(
+            "a mean over windows {:?} of shape {to:?}",
+            a.kernel
+        )));
+    }
     let counts: Vec<Vec<i64>> = (0..a.kernel.len())
         .map(|i| {
             let (low, high) = if include_pad {
@@ -97,9 +110,9 @@ fn divide(
             common *= first as f64;
             continue;
         }
-        let values: Vec<f32> = count.iter().map(|&c| 1.0 / c as f32).collect();
-        let w = b.floats("", &[count.len() as i64], &values)?;
-        let w = b.cast(w, b.dtype(y))?;
+        let values = count.iter().map(|&c| 1.0 / c as f64).collect();
+        let w = Value::floats(b.dtype(y), &[count.len() as i64], values);
+        let w = b.weight(w.to_weight(""))?;
         let mut shape = vec![1; to.len()];
         shape[2 + i] = to[2 + i];
         let w = b.reshape(w, &shape)?;

@@ -3,11 +3,15 @@
 //! Positions and weights are computed here, in f64, as the ONNX operator's definition gives them; what is left at
 //! run time is gathers with constant indices. Whole-number nearest scaling needs not even that: it is a repetition.
 
-use crate::diag::Result;
+use crate::diag::{Error, Result};
 use crate::graph::builder::Builder;
+use crate::graph::interp::Value;
 use crate::graph::ops::{Coordinates, Op, Resize, ResizeMode};
 use crate::graph::tensor::TensorId;
 use crate::uop::{Binary, DType};
+
+/// Longest axis that is resized: its positions and weights are constants.
+const MAX_SIDE: i64 = 1 << 20;
 
 /// Resizes all axes that change.
 pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
@@ -25,6 +29,11 @@ pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
         let scale = f64::from_bits(a.scales[axis]);
         if from == to && scale == 1.0 && a.coordinates != Coordinates::CropAndResize {
             continue;
+        }
+        if from.max(to) > MAX_SIDE {
+            return Err(Error::unsupported(format!(
+                "axis {axis} resized from {from} to {to} elements"
+            )));
         }
         let positions: Vec<f64> = (0..to)
             .map(|i| {
@@ -145,9 +154,8 @@ fn axis_samples(
         let scaled = if weight.iter().all(|&w| w == 1.0) {
             sample
         } else {
-            let values: Vec<f32> = weight.iter().map(|&w| w as f32).collect();
-            let w = b.floats("", &[values.len() as i64], &values)?;
-            let w = b.cast(w, b.dtype(sample))?;
+            let w = Value::floats(b.dtype(sample), &[weight.len() as i64], weight);
+            let w = b.weight(w.to_weight(""))?;
             let mut shape = vec![1; dims.len()];
             shape[axis] = dims[axis];
             let w = b.reshape(w, &shape)?;

@@ -79,7 +79,7 @@ pub(super) fn spatial_list(n: &Node<'_>, name: &str, spatial: usize) -> Result<V
 /// Low and high padding from `pads`, or none.
 pub(super) fn explicit_pads(n: &Node<'_>, spatial: usize) -> Result<Vec<(i64, i64)>> {
     let pads = n.ints("pads")?.unwrap_or_else(|| vec![0; 2 * spatial]);
-    if pads.len() != 2 * spatial || pads.iter().any(|p| p.abs() > 1 << 31) {
+    if pads.len() != 2 * spatial || pads.iter().any(|p| p.unsigned_abs() > 1 << 31) {
         return Err(Error::model(format!(
             "attribute 'pads' is {pads:?}: expected {} numbers",
             2 * spatial

@@ -31,6 +31,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
+/// Longest side of a grid: its coordinates are constants.
+const MAX_SIDE: i64 = 1 << 20;
+
 /// Centres of `n` pixels in -1..1.
 fn centres(n: i64, align: bool) -> Vec<f64> {
     (0..n)
@@ -57,6 +60,11 @@ fn affine_grid(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let dtype = c.dtype(theta);
     let spatial = &size[2..];
     let count = super::super::tensor::elements(spatial, "the grid")? as i64;
+    if let Some(long) = spatial.iter().find(|&&n| n > MAX_SIDE) {
+        return Err(Error::unsupported(format!(
+            "a grid of {long} points along a side"
+        )));
+    }
     // Rows x, y, (z,) 1 of every pixel.
     let mut rows = Vec::new();
     for axis in (0..s).rev() {

@@ -219,7 +219,7 @@ fn pad_of(
     }
     for (&(low, high), &d) in around.iter().zip(&dims) {
         let total = d.checked_add(low).and_then(|t| t.checked_add(high));
-        if !total.is_some_and(|t| (0..1 << 40).contains(&t)) || low.abs() > 1 << 40 {
+        if !total.is_some_and(|t| (0..1 << 40).contains(&t)) || low.unsigned_abs() > 1 << 40 {
             return Err(Error::model(format!(
                 "padding {pads:?} does not fit shape {dims:?}"
             )));
