@@ -7,23 +7,23 @@
 //! physical extent of its dimension; one that cannot be shown gets a guard.
 
 use crate::diag::{Error, Result};
-use crate::program::{Layout, Param};
+use crate::program::{Kernel, Layout, Param};
+use crate::target::Facts;
 use crate::uop::{Binary, Bounds, Linear, Op, Simplifier, Sources, Type, UopId, Uops};
 use rustc_hash::FxHashMap;
 
-/// How many accesses were proved, and how many got a guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Proofs {
-    /// In bounds for every value of the ranges.
-    pub proved: usize,
-    /// Guarded at run time.
-    pub guarded: usize,
+/// The pass.
+pub fn lower_layouts(mut kernel: Kernel, _: &Facts) -> Result<Kernel> {
+    kernel.sink = lower_accesses(&mut kernel.uops, kernel.sink, &kernel.params)?;
+    for param in &mut kernel.params {
+        param.layout = Layout::row_major(&[param.layout.elements()]);
+    }
+    Ok(kernel)
 }
 
-/// Rewrites all accesses below `sink`. Returns the new sink and what was proved.
-pub fn lower_layouts(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<(UopId, Proofs)> {
+/// Rewrites all accesses below `sink`. Returns the new sink.
+fn lower_accesses(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<UopId> {
     let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
-    let mut proofs = Proofs::default();
     let mut simplifier = Simplifier::default();
     let mut bounds = Bounds::new();
     for id in g.toposort(&[sink]) {
@@ -41,7 +41,9 @@ pub fn lower_layouts(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<(Uop
         let Op::Param { slot } = g.op(src[0]) else {
             return Err(Error::bug("an access to something that is no parameter"));
         };
-        let layout = &params[slot as usize].layout;
+        let Some(layout) = params.get(slot as usize).map(|p| &p.layout) else {
+            return Err(Error::bug(format!("there is no parameter {slot}")));
+        };
         let fixed = 1 + usize::from(store);
         let first = fixed + if gated { 1 + usize::from(!store) } else { 0 };
         let index = &src[first..];
@@ -67,12 +69,7 @@ pub fn lower_layouts(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<(Uop
                 guard = Some(guard.map_or(inside, |x| g.and(x, inside)));
             }
         }
-        if safe {
-            proofs.proved += 1;
-        } else {
-            proofs.guarded += 1;
-            gated = true;
-        }
+        gated |= !safe;
         let place = physical(g, layout, index);
         let place = simplifier.run(g, place);
         let mut out: Sources = src[..fixed].into();
@@ -97,19 +94,13 @@ pub fn lower_layouts(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<(Uop
         let ty = if store { Type::VOID } else { node.ty };
         new.insert(id, g.add_node(op, ty, out));
     }
-    Ok((new[&sink], proofs))
+    Ok(new[&sink])
 }
 
 /// Logical indices that have memory: halo and padding included.
 fn room(layout: &Layout, dim: usize) -> (i64, i64) {
     let (low, _) = layout.halo_of(dim);
-    let top = layout
-        .axes
-        .iter()
-        .filter(|a| a.dim == dim)
-        .map(|a| a.div * a.extent)
-        .max()
-        .unwrap_or(1);
+    let top = layout.reach(dim);
     (-low, top - low - 1)
 }
 

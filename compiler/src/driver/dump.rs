@@ -1,6 +1,6 @@
 //! Dumps: numbered text files of what each pass changed.
 //!
-//! In: the state after a pass. Out: `03-decompose.graph`, `07-codegen-k3_conv.uop` in the dump
+//! In: the state after a pass. Out: `03-decompose.graph`, `07-lower-layouts/k3_conv.uop` in the dump
 //! folder; a file is written only when its text differs from the last one of the same subject.
 
 use crate::diag::{Error, Result};
@@ -50,9 +50,15 @@ impl Dump {
         if self.last.get(&key) == Some(&text) {
             return Ok(());
         }
-        let dash = if subject.is_empty() { "" } else { "-" };
-        let path = dir.join(format!("{:02}-{pass}{dash}{subject}.{kind}", self.number));
-        std::fs::write(&path, &text)
+        let pass = format!("{:02}-{pass}", self.number);
+        let path = if subject.is_empty() {
+            dir.join(format!("{pass}.{kind}"))
+        } else {
+            dir.join(pass).join(format!("{subject}.{kind}"))
+        };
+        let folder = path.parent().unwrap_or(dir);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, &text))
             .map_err(|e| Error::environment(format!("cannot write {}: {e}", path.display())))?;
         self.last.insert(key, text);
         Ok(())
@@ -148,6 +154,7 @@ mod tests {
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["01-a-k.uop", "03-c-k.uop"]);
+        assert_eq!(names, ["01-a", "03-c"]);
+        assert!(dir.path().join("03-c/k.uop").exists());
     }
 }

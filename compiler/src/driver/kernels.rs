@@ -5,8 +5,8 @@
 //! kernels are found by [`fingerprint`], before optimisation (each is optimised once) and after.
 
 use super::fingerprint::fingerprint;
-use super::stages;
 use crate::diag::{Error, Result};
+use crate::opt;
 use crate::program::{BufferId, BufferKind, Kernel, Layout, Program};
 use crate::target::Facts;
 use rayon::prelude::*;
@@ -42,7 +42,7 @@ pub(super) fn optimise_all(
         .par_iter()
         .map(|kernel| {
             let (mut done, _opts) =
-                stages::optimise(kernel, facts).map_err(|e| name_kernel(e, kernel))?;
+                opt::optimise(kernel, facts).map_err(|e| name_kernel(e, kernel))?;
             done.name.clone_from(&kernel.name);
             advance();
             Ok(done)

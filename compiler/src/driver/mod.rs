@@ -23,11 +23,10 @@ mod options;
 mod pipeline;
 mod progress;
 pub mod replay;
-mod stages;
 
 pub use fingerprint::fingerprint;
 pub use options::{Options, identifier};
-pub use pipeline::{Compiled, Outcome, PASSES, compile, compile_until};
+pub use pipeline::{Compiled, Outcome, compile, compile_until, passes};
 pub use progress::{Progress, Report, Silent, StageTime};
 
 #[cfg(doc)]

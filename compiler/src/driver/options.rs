@@ -10,7 +10,7 @@ pub struct Options {
     pub name: String,
     /// Folder for numbered dumps of everything that a pass changed.
     pub dump_dir: Option<PathBuf>,
-    /// Pass after which to stop; one of [`super::PASSES`].
+    /// Pass after which to stop; one of [`super::passes`].
     pub stop_after: Option<String>,
     /// Goes into the manifest.
     pub meta: Meta,

@@ -8,11 +8,14 @@ use super::dump::{Dump, graph_text, program_text};
 use super::kernels::{merge_equal, name_kernel, optimise_all};
 use super::options::Options;
 use super::progress::{Progress, Report};
-use super::stages;
+use crate::codegen;
 use crate::diag::{Error, Result};
-use crate::graph::Graph;
-use crate::program::{Built, LinearKernel, Plan, Program};
-use crate::target::Target;
+use crate::graph::{self, Graph};
+use crate::program::text::{print_kernel, print_linear};
+use crate::program::verify::{verify_kernel, verify_linear, verify_scheduled};
+use crate::program::{Built, Kernel, LinearKernel, Plan, Program};
+use crate::target::{Facts, Target};
+use crate::{plan, schedule};
 use rayon::prelude::*;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -22,24 +25,20 @@ type GraphPass = fn(&Graph) -> Result<Graph>;
 
 /// Graph passes in order.
 const GRAPH_PASSES: &[(&str, GraphPass)] = &[
-    ("fold", stages::fold),
-    ("simplify", stages::simplify),
-    ("decompose", stages::decompose),
-    ("fold-primitives", stages::fold),
+    ("fold", graph::fold),
+    ("decompose", graph::decompose),
+    ("fold-primitives", graph::fold),
 ];
 
 /// Every pass in order, as `--stop-after`, `--time-passes` and the dumps name them.
-pub const PASSES: &[&str] = &[
-    "import",
-    "fold",
-    "simplify",
-    "decompose",
-    "fold-primitives",
-    "schedule",
-    "opt",
-    "codegen",
-    "plan",
-];
+pub fn passes() -> Vec<&'static str> {
+    let mut all = vec!["import"];
+    all.extend(GRAPH_PASSES.iter().map(|p| p.0));
+    all.extend(["schedule", "opt"]);
+    all.extend(codegen::KERNEL_PASSES.iter().map(|p| p.0));
+    all.extend([codegen::LAST_PASS, "plan"]);
+    all
+}
 
 /// A finished compilation.
 #[derive(Debug, Clone)]
@@ -82,10 +81,10 @@ pub fn compile_until(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     if let Some(pass) = &options.stop_after
-        && !PASSES.contains(&pass.as_str())
+        && !passes().contains(&pass.as_str())
     {
         return Err(Error::usage(format!("there is no pass '{pass}'"))
-            .help(format!("passes: {}", PASSES.join(", "))));
+            .help(format!("passes: {}", passes().join(", "))));
     }
     let mut pipeline = Pipeline {
         target,
@@ -139,7 +138,7 @@ impl Pipeline<'_> {
         let facts = self.target.facts().clone();
 
         self.begin("schedule", 0);
-        let mut program = stages::schedule(&graph, &facts, &self.options.name)?;
+        let mut program = schedule::schedule(&graph, &facts, &self.options.name)?;
         drop(graph);
         merge_equal(&mut program);
         self.program_fence("schedule", &program, None)?;
@@ -150,21 +149,10 @@ impl Pipeline<'_> {
         merge_equal(&mut program);
         self.program_fence("opt", &program, None)?;
 
-        self.begin("codegen", program.kernels.len());
-        let progress = Mutex::new(&mut *self.progress);
-        let linear = program
-            .kernels
-            .par_iter()
-            .map(|kernel| {
-                let linear = stages::lower(kernel, &facts).map_err(|e| name_kernel(e, kernel))?;
-                advance(&progress);
-                Ok(linear)
-            })
-            .collect::<Result<Vec<LinearKernel>>>()?;
-        self.linear_fence("codegen", &linear)?;
+        let linear = self.codegen(&program, &facts)?;
 
         self.begin("plan", 0);
-        let plan = stages::plan(&program, &facts)?;
+        let plan = plan::plan(&program, &facts)?;
         self.program_fence("plan", &program, Some(&plan))?;
 
         Ok(Built {
@@ -173,6 +161,39 @@ impl Pipeline<'_> {
             plan,
             meta: self.options.meta.clone(),
         })
+    }
+
+    /// The passes of `codegen`, each over all kernels.
+    fn codegen(&mut self, program: &Program, facts: &Facts) -> Result<Vec<LinearKernel>, Halt> {
+        let mut kernels: Vec<Kernel> = program.kernels.clone();
+        for &(name, pass) in codegen::KERNEL_PASSES {
+            self.begin(name, kernels.len());
+            let progress = Mutex::new(&mut *self.progress);
+            kernels = kernels
+                .into_par_iter()
+                .zip(&program.kernels)
+                .map(|(kernel, named)| {
+                    let done = pass(kernel, facts).map_err(|e| name_kernel(e, named))?;
+                    advance(&progress);
+                    Ok(done)
+                })
+                .collect::<Result<_>>()?;
+            self.kernel_fence(name, &kernels)?;
+        }
+        self.begin(codegen::LAST_PASS, kernels.len());
+        let progress = Mutex::new(&mut *self.progress);
+        let linear = kernels
+            .into_par_iter()
+            .zip(&program.kernels)
+            .map(|(kernel, named)| {
+                let mut list = codegen::linearise(kernel).map_err(|e| name_kernel(e, named))?;
+                list.flops = codegen::count_flops(named);
+                advance(&progress);
+                Ok(list)
+            })
+            .collect::<Result<Vec<LinearKernel>>>()?;
+        self.linear_fence(codegen::LAST_PASS, &linear)?;
+        Ok(linear)
     }
 
     fn begin(&mut self, pass: &'static str, items: usize) {
@@ -185,7 +206,7 @@ impl Pipeline<'_> {
         self.report.note(pass, self.start);
         // The imported graph is checked always: a file may be wrong. Later ones only in debug builds.
         if cfg!(debug_assertions) || pass == "import" {
-            stages::verify_graph(graph)?;
+            graph::verify(graph)?;
         }
         if self.dump.wanted() {
             self.dump.write(pass, "", "graph", graph_text(graph))?;
@@ -200,20 +221,39 @@ impl Pipeline<'_> {
         plan: Option<&Plan>,
     ) -> Result<(), Halt> {
         self.report.note(pass, self.start);
-        if cfg!(debug_assertions) {
-            for kernel in &program.kernels {
-                stages::verify_kernel(kernel)?;
-            }
-        }
         if self.dump.wanted() {
             self.dump
                 .write(pass, "", "program", program_text(program, plan))?;
-            for kernel in &program.kernels {
+        }
+        self.check_kernels(pass, &program.kernels, verify_scheduled)?;
+        self.stop(pass)
+    }
+
+    fn kernel_fence(&mut self, pass: &'static str, kernels: &[Kernel]) -> Result<(), Halt> {
+        self.report.note(pass, self.start);
+        self.check_kernels(pass, kernels, verify_kernel)?;
+        self.stop(pass)
+    }
+
+    /// Dumps kernels, then verifies them in debug builds: what is wrong can be read.
+    fn check_kernels(
+        &mut self,
+        pass: &'static str,
+        kernels: &[Kernel],
+        verify: fn(&Kernel) -> Result<()>,
+    ) -> Result<()> {
+        if self.dump.wanted() {
+            for kernel in kernels {
                 self.dump
-                    .write(pass, &kernel.name, "uop", stages::kernel_text(kernel))?;
+                    .write(pass, &kernel.name, "uop", print_kernel(kernel))?;
             }
         }
-        self.stop(pass)
+        if cfg!(debug_assertions) {
+            kernels
+                .par_iter()
+                .try_for_each(|k| verify(k).map_err(|e| name_pass(e, pass, &k.name)))?;
+        }
+        Ok(())
     }
 
     fn linear_fence(&mut self, pass: &'static str, linear: &[LinearKernel]) -> Result<(), Halt> {
@@ -221,10 +261,15 @@ impl Pipeline<'_> {
         if self.dump.wanted() {
             for kernel in linear {
                 self.dump
-                    .write(pass, &kernel.name, "linear", stages::linear_text(kernel))?;
+                    .write(pass, &kernel.name, "uop", print_linear(kernel))?;
                 self.dump
                     .write(pass, &kernel.name, "src", self.target.render(kernel)?)?;
             }
+        }
+        if cfg!(debug_assertions) {
+            linear
+                .par_iter()
+                .try_for_each(|k| verify_linear(k).map_err(|e| name_pass(e, pass, &k.name)))?;
         }
         self.stop(pass)
     }
@@ -235,6 +280,12 @@ impl Pipeline<'_> {
         }
         Ok(())
     }
+}
+
+/// Says after which pass a kernel is wrong.
+fn name_pass(mut error: Error, pass: &str, kernel: &str) -> Error {
+    error.message = format!("after pass '{pass}', kernel '{kernel}': {}", error.message);
+    error
 }
 
 /// Tells the progress from any thread. A poisoned lock only loses the display.

@@ -25,7 +25,7 @@ impl Progress for Silent {
 /// Wall time of one pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageTime {
-    /// Name of the pass, as in [`super::PASSES`].
+    /// Name of the pass, as in [`super::passes`].
     pub pass: &'static str,
     /// How long it took.
     pub time: Duration,

@@ -1,4 +1,4 @@
-//! Reference interpreter for scheduled and optimised kernels: the oracle of `opt` and `codegen`.
+//! Reference interpreter for kernels before and inside codegen: the oracle of `opt` and `codegen`.
 //!
 //! In: a [`Kernel`] and one memory for each parameter. Out: the memories after all its stores. Every range is a
 //! plain loop, whatever its axis; every access is checked. Floats are `f64` rounded to their type after each
@@ -45,7 +45,13 @@ pub fn run_kernel(kernel: &Kernel, memory: &mut [Vec<Scalar>]) -> Result<()> {
         memo: Vec::new(),
     };
     let mut free = FreeRanges::new();
-    for &store in kernel.uops.src(kernel.sink) {
+    let g = &kernel.uops;
+    let nests = g.src(kernel.sink).iter();
+    let stores = nests.flat_map(|&n| match g.op(n) {
+        Op::Sink => g.src(n).to_vec(),
+        _ => vec![n],
+    });
+    for store in stores {
         let mut loops: Vec<UopId> = free.of(&kernel.uops, store).to_vec();
         loops.sort_by_key(|&r| range_id(kernel, r));
         interpreter.nest(store, &loops)?;
@@ -65,7 +71,7 @@ struct Interpreter<'a> {
     memory: &'a mut [Vec<Scalar>],
     env: FxHashMap<UopId, i64>,
     /// One table for each loop level that is open.
-    memo: Vec<FxHashMap<UopId, Scalar>>,
+    memo: Vec<FxHashMap<(UopId, u16), Scalar>>,
 }
 
 impl Interpreter<'_> {
@@ -96,33 +102,38 @@ impl Interpreter<'_> {
         let Op::Store { gated } = node.op else {
             return Err(Error::bug("a sink's source is no store"));
         };
-        if gated && self.value(node.src[2])?.int() == 0 {
+        if gated && self.value(node.src[2], 0)?.int() == 0 {
             return Ok(());
         }
-        let value = self.value(node.src[1])?;
-        let (slot, place) = self.place(node.src[0], &node.src[2 + usize::from(gated)..])?;
-        self.memory[slot][place] = value;
+        let index = &node.src[2 + usize::from(gated)..];
+        for lane in 0..self.lanes(node.src[1]) {
+            let value = self.value(node.src[1], lane)?;
+            let (slot, place) = self.place(node.src[0], index, lane)?;
+            self.memory[slot][place] = value;
+        }
         Ok(())
     }
 
-    fn place(&mut self, buffer: UopId, index: &[UopId]) -> Result<(usize, usize)> {
+    fn lanes(&self, id: UopId) -> u16 {
+        self.kernel.uops.ty(id).lanes
+    }
+
+    /// The element at an index; lanes of a vector go on in the last dimension.
+    fn place(&mut self, buffer: UopId, index: &[UopId], lane: u16) -> Result<(usize, usize)> {
         let Op::Param { slot } = self.kernel.uops.op(buffer) else {
             return Err(Error::bug("an access to no parameter"));
         };
         let layout = &self.kernel.params[slot as usize].layout;
         let mut logical = Vec::new();
         for &i in index {
-            logical.push(self.value(i)?.int());
+            logical.push(self.value(i, 0)?.int());
+        }
+        if let Some(last) = logical.last_mut() {
+            *last += i64::from(lane);
         }
         for (dim, &i) in logical.iter().enumerate() {
             let (low, _) = layout.halo_of(dim);
-            let top = layout
-                .axes
-                .iter()
-                .filter(|a| a.dim == dim)
-                .map(|a| a.div * a.extent)
-                .max()
-                .unwrap_or(1);
+            let top = layout.reach(dim);
             if i + low < 0 || i + low >= top {
                 return Err(Error::bug(format!(
                     "kernel '{}': index {i} of dimension {dim} leaves parameter {slot}",
@@ -144,71 +155,99 @@ impl Interpreter<'_> {
             })
     }
 
-    fn value(&mut self, id: UopId) -> Result<Scalar> {
+    /// One lane of a value.
+    fn value(&mut self, id: UopId, lane: u16) -> Result<Scalar> {
         if let Some(&known) = self.env.get(&id) {
             return Ok(Scalar::Int(known));
         }
-        if let Some(known) = self.memo.last().and_then(|m| m.get(&id)) {
+        if let Some(known) = self.memo.last().and_then(|m| m.get(&(id, lane))) {
             return Ok(*known);
         }
-        let value = self.compute(id)?;
+        let value = self.compute(id, lane)?;
         if let Some(memo) = self.memo.last_mut() {
-            memo.insert(id, value);
+            memo.insert((id, lane), value);
         }
         Ok(value)
     }
 
-    fn compute(&mut self, id: UopId) -> Result<Scalar> {
+    /// A source at a lane; a scalar has one value for all lanes.
+    fn source(&mut self, id: UopId, lane: u16) -> Result<Scalar> {
+        let lane = if self.lanes(id) > 1 { lane } else { 0 };
+        self.value(id, lane)
+    }
+
+    fn compute(&mut self, id: UopId, lane: u16) -> Result<Scalar> {
         let node = self.kernel.uops.get(id).clone();
         let ty = node.ty;
         Ok(match node.op {
             Op::Const(bits) if ty.scalar.is_float() => Scalar::Float(f64::from_bits(bits)),
             Op::Const(bits) => Scalar::Int(bits as i64),
+            Op::Lanes(start) => Scalar::Int(start + i64::from(lane)),
             Op::Load { gated } => {
-                if gated && self.value(node.src[1])?.int() == 0 {
-                    return self.value(node.src[2]);
+                if gated && self.value(node.src[1], 0)?.int() == 0 {
+                    return self.source(node.src[2], lane);
                 }
-                let (slot, place) =
-                    self.place(node.src[0], &node.src[if gated { 3 } else { 1 }..])?;
+                let index = &node.src[if gated { 3 } else { 1 }..];
+                let (slot, place) = self.place(node.src[0], index, lane)?;
                 self.memory[slot][place]
             }
-            Op::Unary(op) => unary(op, self.value(node.src[0])?, ty),
+            Op::Unary(op) => unary(op, self.source(node.src[0], lane)?, ty),
             Op::Binary(op) => {
                 let from = self.kernel.uops.ty(node.src[0]);
-                let (a, b) = (self.value(node.src[0])?, self.value(node.src[1])?);
+                let (a, b) = (
+                    self.source(node.src[0], lane)?,
+                    self.source(node.src[1], lane)?,
+                );
                 binary(op, a, b, from.scalar)
             }
             Op::Where => {
-                let chosen = if self.value(node.src[0])?.int() != 0 {
+                let chosen = if self.source(node.src[0], lane)?.int() != 0 {
                     node.src[1]
                 } else {
                     node.src[2]
                 };
-                self.value(chosen)?
+                self.source(chosen, lane)?
             }
             Op::MulAdd => {
                 let (a, b, c) = (
-                    self.value(node.src[0])?.float(),
-                    self.value(node.src[1])?.float(),
-                    self.value(node.src[2])?.float(),
+                    self.source(node.src[0], lane)?.float(),
+                    self.source(node.src[1], lane)?.float(),
+                    self.source(node.src[2], lane)?.float(),
                 );
                 Scalar::Float(round(ty.scalar, a * b + c))
             }
             Op::Cast => cast(
-                self.value(node.src[0])?,
+                self.source(node.src[0], lane)?,
                 self.kernel.uops.ty(node.src[0]).scalar,
                 ty.scalar,
             ),
             Op::Bitcast => bitcast(
-                self.value(node.src[0])?,
+                self.source(node.src[0], lane)?,
                 self.kernel.uops.ty(node.src[0]).scalar,
                 ty.scalar,
             ),
-            Op::Reduce(op) => self.reduce(op, node.src[0], &node.src[1..], ty.scalar)?,
+            Op::Splat => self.value(node.src[0], 0)?,
+            Op::Stack => self.value(node.src[usize::from(lane)], 0)?,
+            Op::Lane(n) => self.value(node.src[0], n)?,
+            Op::Fold(op) => {
+                let mut all = (0..self.lanes(node.src[0]))
+                    .map(|n| self.value(node.src[0], n))
+                    .collect::<Result<Vec<_>>>()?;
+                // Halves onto each other, as the generated code does.
+                while all.len() > 1 {
+                    let half = all.len() / 2;
+                    for n in 0..half {
+                        all[n] = binary(combine(op), all[n], all[n + half], ty.scalar);
+                    }
+                    all.truncate(half);
+                }
+                all.first()
+                    .copied()
+                    .ok_or_else(|| Error::bug("a fold of no lanes"))?
+            }
+            Op::Reduce(op) => self.reduce(op, node.src[0], lane, &node.src[1..])?,
             op => {
-                return Err(Error::bug(format!(
-                    "{op:?} has no value in a scheduled kernel"
-                )));
+                return Err(Error::bug(format!("{op:?} has no value in a kernel")));
             }
         })
     }
@@ -217,9 +256,10 @@ impl Interpreter<'_> {
         &mut self,
         op: ReduceOp,
         value: UopId,
+        lane: u16,
         ranges: &[UopId],
-        dtype: DType,
     ) -> Result<Scalar> {
+        let dtype = self.kernel.uops.ty(value).scalar;
         let extents = ranges
             .iter()
             .map(|&r| self.extent(r))
@@ -233,26 +273,30 @@ impl Interpreter<'_> {
                 rest /= e;
             }
             self.memo.push(FxHashMap::default());
-            let next = self.value(value);
+            let next = self.source(value, lane);
             self.memo.pop();
             let next = next?;
-            let combine = match op {
-                ReduceOp::Sum => Binary::Add,
-                ReduceOp::Prod => Binary::Mul,
-                ReduceOp::Max => Binary::Max,
-                ReduceOp::Min => Binary::Min,
-                ReduceOp::All => Binary::And,
-                ReduceOp::Any => Binary::Or,
-            };
             result = Some(match result {
                 None => next,
-                Some(r) => binary(combine, r, next, dtype),
+                Some(r) => binary(combine(op), r, next, dtype),
             });
         }
         for r in ranges {
             self.env.remove(r);
         }
         result.ok_or_else(|| Error::bug("a reduce over nothing"))
+    }
+}
+
+/// How two values of a reduce are combined.
+fn combine(op: ReduceOp) -> Binary {
+    match op {
+        ReduceOp::Sum => Binary::Add,
+        ReduceOp::Prod => Binary::Mul,
+        ReduceOp::Max => Binary::Max,
+        ReduceOp::Min => Binary::Min,
+        ReduceOp::All => Binary::And,
+        ReduceOp::Any => Binary::Or,
     }
 }
 

@@ -69,6 +69,13 @@ impl Layout {
     pub fn halo_of(&self, dim: usize) -> (i64, i64) {
         self.halo.get(dim).copied().unwrap_or((0, 0))
     }
+    /// Values that the index of a dimension can have, halo and padding included.
+    pub fn reach(&self, dim: usize) -> i64 {
+        let axes = self.axes.iter().filter(|a| a.dim == dim);
+        axes.map(|a| a.div.saturating_mul(a.extent))
+            .max()
+            .unwrap_or(1)
+    }
     /// Stride in elements of each physical axis.
     pub fn strides(&self) -> Vec<i64> {
         let mut strides = vec![1; self.axes.len()];

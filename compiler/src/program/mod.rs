@@ -6,6 +6,7 @@
 pub mod interp;
 mod layout;
 pub mod text;
+pub mod verify;
 mod weight;
 
 pub use layout::{Layout, LayoutAxis};

@@ -204,7 +204,8 @@ pub enum Op {
     /// `[vector]`: combines all lanes into a scalar, pairwise.
     Fold(ReduceOp),
     /// `[store...]`: root of a kernel. Its nests are independent: they write disjoint elements and none
-    /// reads what another writes.
+    /// reads what another writes. In codegen a nest of several stores, which share their loops, is a sink
+    /// among the root's sources.
     Sink,
 
     // Only in a linear list:

@@ -1,33 +1,23 @@
-//! Kernels before codegen: a sink of stores, scalars only, ranges with ids of their own.
+//! Kernels: a sink of stores, or of nests that are sinks of stores; ranges with ids of their own.
 
-use super::node;
-use crate::diag::{Error, Result};
-use crate::uop::text::node_text;
+use super::{Fault, node};
 use crate::uop::{Op, UopId, Uops};
 use rustc_hash::FxHashMap;
 
-/// Verifies a scheduled or optimised kernel.
-///
-/// # Errors
-/// Bug, with the guilty node.
-pub fn verify_kernel(g: &Uops, sink: UopId) -> Result<()> {
-    let bug = |id: UopId, what: &str| {
-        Err(Error::bug(format!(
-            "kernel IR: {what}: `{}`",
-            node_text(g, id)
-        )))
-    };
+/// What is wrong with a kernel at any stage before the linear list.
+pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
+    let fault = |id: UopId, what: &str| Some(Fault::new(id, what));
     if g.op(sink) != Op::Sink {
-        return bug(sink, "the root is no sink");
+        return fault(sink, "the root is no sink");
     }
     let mut ranges: FxHashMap<u32, UopId> = FxHashMap::default();
     for id in g.toposort(&[sink]) {
         if let Err(what) = node::check(g, id) {
-            return bug(id, &what);
+            return fault(id, &what);
         }
         match g.op(id) {
             Op::Range { id: number, .. } if ranges.insert(number, id).is_some() => {
-                return bug(id, "another range has its number");
+                return fault(id, "another range has its number");
             }
             Op::Acc { .. }
             | Op::Assign
@@ -35,18 +25,31 @@ pub fn verify_kernel(g: &Uops, sink: UopId) -> Result<()> {
             | Op::Loop
             | Op::EndLoop
             | Op::If
-            | Op::EndIf => return bug(id, "it belongs into a linear list"),
-            Op::Sink if id != sink => return bug(id, "a sink below the sink"),
-            _ if g.ty(id).lanes > 1 => return bug(id, "a vector before codegen"),
+            | Op::EndIf => return fault(id, "it belongs into a linear list"),
+            Op::Sink if id != sink => {
+                if !g.src(sink).contains(&id) || g.src(id).iter().any(|&s| g.op(s) == Op::Sink) {
+                    return fault(id, "a nest that does not stand in the root");
+                }
+            }
             _ => {}
         }
         if let Some(&store) = g
             .src(id)
             .iter()
-            .find(|&&s| id != sink && g.ty(s).lanes == 0)
+            .find(|&&s| g.op(id) != Op::Sink && g.ty(s).lanes == 0)
         {
-            return bug(store, "its value is used, but it has none");
+            return fault(store, "its value is used, but it has none");
         }
     }
-    Ok(())
+    None
+}
+
+/// What is wrong with a kernel before codegen: besides, it has scalars only and one nest a store.
+pub fn find_scheduled_fault(g: &Uops, sink: UopId) -> Option<Fault> {
+    find_kernel_fault(g, sink).or_else(|| {
+        g.toposort(&[sink]).into_iter().find_map(|id| {
+            let nest = g.op(id) == Op::Sink && id != sink;
+            (nest || g.ty(id).lanes > 1).then(|| Fault::new(id, "it appears in codegen only"))
+        })
+    })
 }

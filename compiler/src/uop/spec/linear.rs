@@ -1,28 +1,18 @@
 //! Linear lists: order, and loops and ifs that nest.
 
-use super::node;
-use crate::diag::{Error, Result};
-use crate::uop::text::node_text;
+use super::{Fault, node};
 use crate::uop::{Op, UopId, Uops};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// Verifies a linear list.
-///
-/// # Errors
-/// Bug, with the guilty node.
-pub fn verify_list(g: &Uops, list: &[UopId]) -> Result<()> {
-    let bug = |id: UopId, what: &str| {
-        Err(Error::bug(format!(
-            "linear list: {what}: `{}`",
-            node_text(g, id)
-        )))
-    };
+/// What is wrong with a linear list.
+pub fn find_list_fault(g: &Uops, list: &[UopId]) -> Option<Fault> {
+    let fault = |id: UopId, what: &str| Some(Fault::new(id, what));
     for id in g.toposort(list) {
         if let Err(what) = node::check(g, id) {
-            return bug(id, &what);
+            return fault(id, &what);
         }
         if matches!(g.op(id), Op::Reduce(_) | Op::Sink) {
-            return bug(id, "it has no place in a list");
+            return fault(id, "it has no place in a list");
         }
     }
     let listed: FxHashSet<UopId> = list.iter().copied().collect();
@@ -50,7 +40,7 @@ pub fn verify_list(g: &Uops, list: &[UopId]) -> Result<()> {
             if !listed.contains(&s) {
                 below.extend(g.src(s));
             } else if !seen.contains(&s) {
-                return bug(id, "a source comes later");
+                return fault(id, "a source comes later");
             }
         }
         seen.insert(id);
@@ -59,24 +49,22 @@ pub fn verify_list(g: &Uops, list: &[UopId]) -> Result<()> {
             Op::If => open.push((id, false)),
             Op::EndLoop => match open.pop() {
                 Some((range, true)) if range == g.src(id)[0] => {}
-                _ => return bug(id, "it closes no loop that is innermost"),
+                _ => return fault(id, "it closes no loop that is innermost"),
             },
             Op::EndIf => match open.pop() {
                 Some((_, false)) => {}
-                _ => return bug(id, "it closes no guarded block"),
+                _ => return fault(id, "it closes no guarded block"),
             },
             _ => {
                 let closed = inline
                     .get(&id)
                     .and_then(|r| r.iter().find(|&&r| !open.contains(&(r, true))));
                 if closed.is_some() {
-                    return bug(id, "it uses a range whose loop is not open");
+                    return fault(id, "it uses a range whose loop is not open");
                 }
             }
         }
     }
-    match open.last() {
-        Some(&(id, _)) => bug(id, "a loop or guarded block stays open"),
-        None => Ok(()),
-    }
+    let &(id, _) = open.last()?;
+    fault(id, "a loop or guarded block stays open")
 }

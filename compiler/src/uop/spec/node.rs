@@ -148,7 +148,8 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
         ),
         Op::If => bool_at(0),
         Op::Sink => need(
-            src.iter().all(|&s| matches!(g.op(s), Op::Store { .. })),
+            src.iter()
+                .all(|&s| matches!(g.op(s), Op::Store { .. } | Op::Sink)),
             "a source is no store",
         ),
         Op::Const(_) | Op::Lanes(_) | Op::Param { .. } | Op::Local { .. } | Op::EndIf => Ok(()),
