@@ -124,6 +124,10 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
     let seen = places.clone();
     std::panic::set_hook(Box::new(move |info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
+        println!(
+            "panic at {place}: {}",
+            info.payload_as_str().unwrap_or_default()
+        );
         seen.lock().expect("not poisoned").push(place);
     }));
     let seed = number("TINYC_FUZZ_SEED", 0);
@@ -133,7 +137,7 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
         println!("{text}");
         failures.push(text);
     };
-    let mut done = 0;
+    let (mut done, mut compiled) = (0, 0);
     for case in cases() {
         for round in 0..rounds {
             let mut random = Random::of(&case.name, seed + round);
@@ -161,14 +165,16 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
             match outcome {
                 Err(_) => {
                     let places = std::mem::take(&mut *places.lock().expect("not poisoned"));
-                    fail(format!("panic at {}: {label}", places.join(", ")));
+                    fail(format!("panics at {}: {label}", places.join(", ")));
                 }
                 Ok(Err(e)) if e.kind == Kind::Bug => fail(format!("{e}: {label}")),
-                Ok(_) => {}
+                Ok(Ok(())) => compiled += 1,
+                Ok(Err(_)) => {}
             }
         }
     }
     let _ = std::panic::take_hook();
+    println!("{done} damaged models, {compiled} of them still compile");
     (done, failures)
 }
 
@@ -190,7 +196,6 @@ fn damaged_models_are_answered() {
         }
     }
     let (done, failures) = worker.join().expect("the worker catches panics");
-    println!("{done} damaged models");
     assert!(
         failures.is_empty(),
         "{} of {done}:\n{}",

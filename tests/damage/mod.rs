@@ -319,7 +319,7 @@ fn tensor(t: &mut TensorProto, random: &mut Random) -> String {
             "a leading axis".into()
         }
         1 => {
-            let n = t.dims.iter().product();
+            let n = t.dims.iter().copied().fold(1, i64::wrapping_mul);
             t.dims = vec![n];
             "flat".into()
         }

@@ -59,16 +59,7 @@ pub fn load(model: &str, bindings: &Bindings) -> Result<Source> {
             .map(|a| (a.name.clone(), a.shape.clone()))
             .collect(),
     };
-    if !data.is_empty() {
-        for name in onnx::value_inputs(path, &options)? {
-            let array = data.iter().find(|a| a.name == name);
-            if let Some(array) = array
-                && !options.constants.iter().any(|(n, _)| *n == name)
-            {
-                options.constants.push((name, array.clone()));
-            }
-        }
-    }
+    bind_values(path, &data, &mut options)?;
     let imported = onnx::load(path, &options)?;
     Ok(Source {
         sha256: imported.sha256(),
@@ -76,6 +67,25 @@ pub fn load(model: &str, bindings: &Bindings) -> Result<Source> {
         warnings: imported.warnings.clone(),
         graph: imported.graph,
     })
+}
+
+/// Makes constants of those arrays whose values decide a shape. An import stops at the first value that it
+/// misses, so others come to light behind those that were bound: the list is asked for until nothing is new.
+fn bind_values(path: &Path, data: &[Weight], options: &mut LoadOptions) -> Result<()> {
+    while !data.is_empty() {
+        let bound = options.constants.len();
+        for name in onnx::value_inputs(path, options)? {
+            let known = options.constants.iter().any(|(n, _)| *n == name);
+            let array = data.iter().find(|a| a.name == name);
+            if let Some(array) = array.filter(|_| !known) {
+                options.constants.push((name, array.clone()));
+            }
+        }
+        if options.constants.len() == bound {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Names of a model's inputs in its order, which is the order of ONNX test data.
@@ -166,5 +176,79 @@ mod tests {
         let e = input_names("no/such.onnx").unwrap_err();
         assert_eq!(e.kind, Kind::Model);
         assert!(e.message.contains("no/such.onnx"), "{e}");
+    }
+    #[test]
+    fn values_behind_values_are_bound() {
+        use prost::Message;
+        use tinyc_compiler::onnx::proto::*;
+        use tinyc_compiler::program::Bytes;
+        use tinyc_compiler::uop::DType;
+        let node = |op: &str, inputs: [&str; 2], output: &str| NodeProto {
+            op_type: op.into(),
+            input: inputs.map(String::from).to_vec(),
+            output: vec![output.into()],
+            ..Default::default()
+        };
+        let value = |name: &str, elem_type: i32, rank: usize| ValueInfoProto {
+            name: name.into(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                    elem_type,
+                    shape: Some(TensorShapeProto {
+                        dim: vec![Default::default(); rank],
+                    }),
+                })),
+            }),
+        };
+        // The second shape matters only where the first is known.
+        let model = ModelProto {
+            ir_version: Some(8),
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: 17,
+            }],
+            graph: Some(GraphProto {
+                node: vec![
+                    node("Reshape", ["x", "first"], "a"),
+                    node("Expand", ["a", "second"], "b"),
+                    node("Reshape", ["b", "third"], "y"),
+                ],
+                input: vec![
+                    value("x", data_type::FLOAT, 1),
+                    value("first", data_type::INT64, 1),
+                    value("second", data_type::INT64, 1),
+                    value("third", data_type::INT64, 1),
+                ],
+                output: vec![value("y", data_type::FLOAT, 1)],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.onnx");
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        let array = |name: &str, dtype: DType, shape: &[i64], bytes: Vec<u8>| Weight {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes: Bytes::new(bytes),
+        };
+        let integers = |name: &str, v: &[i64]| {
+            let bytes = v.iter().flat_map(|v| v.to_le_bytes()).collect();
+            array(name, DType::I64, &[v.len() as i64], bytes)
+        };
+        let bindings = Bindings {
+            data: vec![
+                array("x", DType::F32, &[6], vec![0; 24]),
+                integers("first", &[1, 6]),
+                integers("second", &[2, 6]),
+                integers("third", &[12]),
+            ],
+            ..Default::default()
+        };
+        let source = load(path.to_str().unwrap(), &bindings).unwrap();
+        assert_eq!(source.bound, ["first", "second", "third"]);
+        let (_, y) = &source.graph.outputs[0];
+        assert_eq!(source.graph.dims(*y).unwrap(), [12]);
     }
 }

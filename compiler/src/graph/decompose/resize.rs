@@ -13,6 +13,9 @@ use crate::uop::{Binary, DType};
 /// Longest axis that is resized: its positions and weights are constants.
 const MAX_SIDE: i64 = 1 << 20;
 
+/// Most samples that one output blends: each is a few operations of the graph.
+const MAX_TAPS: usize = 256;
+
 /// Resizes all axes that change.
 pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
     let original = b.dims(x)?;
@@ -139,6 +142,12 @@ fn axis_samples(
         .map(|&p| weights(a, p, from, scale))
         .collect();
     let count = taps.iter().map(Vec::len).max().unwrap_or(0);
+    if count > MAX_TAPS {
+        return Err(Error::unsupported(format!(
+            "axis {axis} resized from {from} to {} elements with antialias",
+            positions.len()
+        )));
+    }
     let mut sum: Option<TensorId> = None;
     for t in 0..count {
         let index: Vec<i64> = taps

@@ -94,6 +94,9 @@ fn constant_of_shape(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> 
 
 fn range(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let dtype = c.dtype(n.input(0)?);
+    if dtype == DType::Bool {
+        return Err(Error::model("a range of bool"));
+    }
     let mut values = [0.0; 3];
     for (i, name) in ["the start", "the limit", "the delta"].iter().enumerate() {
         let v = c.numbers(n, i, name)?;

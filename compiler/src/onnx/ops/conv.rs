@@ -295,7 +295,12 @@ pub(super) fn along(c: &mut Import<'_>, v: TensorId, axis: usize, rank: usize) -
         [] | [1] => c.scalar_of(v),
         [d] => {
             let mut shape = vec![1; rank];
-            shape[axis] = d;
+            let Some(at) = shape.get_mut(axis) else {
+                return Err(Error::model(format!(
+                    "a vector of {d} numbers for axis {axis} of a tensor with {rank} axes"
+                )));
+            };
+            *at = d;
             c.reshape(v, &shape)
         }
         _ => Ok(v),
