@@ -82,6 +82,8 @@ pub trait Session: Send {
     /// Runs once. One slice for each program input and output, row-major, exactly as large as
     /// the program's `Io` says.
     fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()>;
+    /// Runs once without threads; gives the seconds of each step of the program.
+    fn profile(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<Vec<f64>>;
 }
 
 /// A target: one folder under `targets/`.

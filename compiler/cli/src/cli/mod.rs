@@ -14,6 +14,7 @@ mod inspect;
 mod opt;
 mod output;
 pub(crate) mod prepare;
+mod profile;
 mod progress;
 mod random;
 pub(crate) mod registry;
@@ -49,6 +50,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Time models and artifacts side by side
     Bench(bench::Args),
+    /// Show where the time of a model goes, kernel by kernel
+    Profile(profile::Args),
     /// List the targets and their chips
     Targets(targets::Args),
     /// Print a shell completion script
@@ -67,6 +70,7 @@ impl Command {
             Command::Verify(args) => verify::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Profile(args) => profile::run(args),
             Command::Targets(args) => targets::run(args),
             Command::Completions(args) => completions::run(args, &mut Cli::command()),
             Command::Opt(args) => opt::run(args),

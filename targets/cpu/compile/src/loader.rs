@@ -12,6 +12,7 @@ use tinyc_compiler::program::{Built, Io};
 use tinyc_compiler::target::Session;
 
 type Launch = unsafe extern "C" fn(*const *mut u8, *mut c_void) -> i32;
+type Profile = unsafe extern "C" fn(*const *mut u8, *mut u64) -> i32;
 type PoolCreate = unsafe extern "C" fn(i32) -> *mut c_void;
 type PoolDestroy = unsafe extern "C" fn(*mut c_void);
 
@@ -55,6 +56,8 @@ impl Drop for Pool {
 struct Loaded {
     pool: Option<Pool>,
     launch: Launch,
+    profile: Profile,
+    steps: usize,
     arena: Pages,
     weights: Pages,
     inputs: Vec<Tensor>,
@@ -128,6 +131,12 @@ pub fn load(
             .get::<Launch>(format!("{name}_load_run"))
             .map_err(broken)?
     };
+    // SAFETY: the signature is that of c/profile.c.
+    let profile = unsafe {
+        *library
+            .get::<Profile>(format!("{name}_load_profile"))
+            .map_err(broken)?
+    };
     let pool = if threads > 1 {
         // SAFETY: as above.
         let (create, destroy) = unsafe {
@@ -162,6 +171,8 @@ pub fn load(
     Ok(Box::new(Loaded {
         pool,
         launch,
+        profile,
+        steps: built.program.steps.len(),
         arena: Pages::zeroed(built.plan.arena_bytes as usize)?,
         weights,
         inputs: tensors(&built.program.inputs),
@@ -170,8 +181,15 @@ pub fn load(
     }))
 }
 
-impl Session for Loaded {
-    fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
+impl Loaded {
+    /// Calls generated code with the bases of all memory: arena, weights, inputs, outputs. `code` gives the return code of the
+    /// model.
+    fn call(
+        &mut self,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+        mut code: impl FnMut(&Loaded, &[*mut u8]) -> i32,
+    ) -> Result<()> {
         if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
             return Err(Error::usage(format!(
                 "the model has {} inputs and {} outputs, got {} and {}",
@@ -203,15 +221,7 @@ impl Session for Loaded {
                 tensor.copy()?.as_mut_ptr()
             });
         }
-        let pool = self
-            .pool
-            .as_ref()
-            .map_or(std::ptr::null_mut(), |p| p.handle);
-        // SAFETY: `bases` holds, in the order of the launch tables, an arena and weights of the
-        // planned sizes and every tensor with exactly its size, aligned for its type; kernels stay
-        // inside them (proved by codegen, sizes checked by `emit::launches`). They do not write
-        // through the pointers of weights and inputs.
-        let code = unsafe { (self.launch)(bases.as_ptr(), pool) };
+        let code = code(self, &bases);
         if code != 0 {
             return Err(Error::bug(format!("the model's run returned {code}")));
         }
@@ -221,5 +231,30 @@ impl Session for Loaded {
             }
         }
         Ok(())
+    }
+}
+
+impl Session for Loaded {
+    fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
+        self.call(inputs, outputs, |model, bases| {
+            let pool = model
+                .pool
+                .as_ref()
+                .map_or(std::ptr::null_mut(), |p| p.handle);
+            // SAFETY: `bases` holds, in the order of the launch tables, an arena and weights of the
+            // planned sizes and every tensor with exactly its size, aligned for its type; kernels stay
+            // inside them (proved by codegen, sizes checked by `emit::launches`). They do not write
+            // through the pointers of weights and inputs.
+            unsafe { (model.launch)(bases.as_ptr(), pool) }
+        })
+    }
+
+    fn profile(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<Vec<f64>> {
+        let mut nanoseconds = vec![0u64; self.steps];
+        self.call(inputs, outputs, |model, bases| {
+            // SAFETY: as in `run`; `nanoseconds` has one element for each step of the launch table.
+            unsafe { (model.profile)(bases.as_ptr(), nanoseconds.as_mut_ptr()) }
+        })?;
+        Ok(nanoseconds.iter().map(|&n| n as f64 * 1e-9).collect())
     }
 }
