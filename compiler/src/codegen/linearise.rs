@@ -172,9 +172,20 @@ impl<'a> Linear<'a> {
         self.lookup(id).unwrap_or(id)
     }
 
-    /// Lists every value below `roots` whose ranges are all open and that no enclosing scope has.
+    /// Lists every value below `roots` whose ranges are all open and that no enclosing scope has. Reduces come first, then what
+    /// is only needed after them: a value that waits in a register while a reduce runs is one accumulator less.
     fn compute(&mut self, roots: &[UopId], open: &[UopId]) -> Result<()> {
         let order = self.g.toposort(roots);
+        let mut reduces_inside = false;
+        for &id in &order {
+            if matches!(self.g.op(id), Op::Reduce(_)) && self.lookup(id).is_none() {
+                if self.bound(id, open) {
+                    self.reduces(id, &order, open)?;
+                } else {
+                    reduces_inside = true;
+                }
+            }
+        }
         let root_set: FxHashSet<UopId> = roots.iter().copied().collect();
         for &id in &order {
             if root_set.contains(&id) && matches!(self.g.op(id), Op::Store { .. }) {
@@ -183,19 +194,20 @@ impl<'a> Linear<'a> {
             if self.lookup(id).is_some() || !self.worth_listing(id) || !self.bound(id, open) {
                 continue;
             }
+            // Loading again after an inner reduce is cheaper than a register while it runs.
+            if reduces_inside && matches!(self.g.op(id), Op::Load { .. }) {
+                continue;
+            }
             // The last step of a chain is part of its update.
-            if let Op::Reduce(_) = self.g.op(id) {
-                self.reduces(id, &order, open)?;
-            } else if root_set.contains(&id)
+            if root_set.contains(&id)
                 && self.g.ty(id).scalar.is_float()
                 && matches!(self.g.op(id), Op::Binary(_))
                 || self.feeds_only_chain(id, roots)
             {
                 continue;
-            } else {
-                let new = self.current(id);
-                self.list.push(new);
             }
+            let new = self.current(id);
+            self.list.push(new);
         }
         Ok(())
     }

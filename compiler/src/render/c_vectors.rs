@@ -339,24 +339,50 @@ impl Printer<'_> {
         }
     }
 
+    /// Combines the halves of a float vector until four lanes are left: without branches, in the same order as lane by
+    /// lane. Other vectors stay as they are. Gives the name of what is left and its lanes.
+    fn fold_halves(&mut self, mut name: String, ty: Type, op: Binary) -> (String, usize) {
+        let mut lanes = ty.lanes;
+        if !matches!(ty.scalar, DType::F32 | DType::F64) || !lanes.is_power_of_two() {
+            return (name, lanes as usize);
+        }
+        while lanes > 4 {
+            lanes /= 2;
+            let c = self.ty(ty.scalar.vec(lanes));
+            let mask = self.ty(mask_of(ty.scalar).vec(lanes));
+            let (a, b, out) = (self.fresh("h"), self.fresh("h"), self.fresh("t"));
+            self.line(&format!(
+                "{c} {a} = ((const {c}u *)&{name})[0], {b} = ((const {c}u *)&{name})[1];"
+            ));
+            let symbol = match op {
+                Binary::Mul => "*",
+                Binary::Max => ">",
+                Binary::Min => "<",
+                _ => "+",
+            };
+            if matches!(op, Binary::Max | Binary::Min) {
+                let m = self.fresh("m");
+                self.line(&format!("{mask} {m} = ({a} {symbol} {b}) | ({a} != {a});"));
+                self.line(&format!(
+                    "{c} {out} = ({c})((({mask}){a} & {m}) | (({mask}){b} & ~{m}));"
+                ));
+            } else {
+                self.line(&format!("{c} {out} = {a} {symbol} {b};"));
+            }
+            name = out;
+        }
+        (name, lanes as usize)
+    }
+
     /// All lanes combined, halves at a time.
     pub(super) fn fold(&mut self, id: UopId, op: ReduceOp) -> Result<()> {
         let node = self.k.uops.get(id).clone();
         let ty = self.k.uops.ty(node.src[0]);
         let text = self.whole(node.src[0])?;
         let c = scalar(ty.scalar);
-        let lanes = ty.lanes as usize;
         let whole = self.fresh("t");
         let vector_name = self.ty(ty);
         self.line(&format!("{vector_name} {whole} = {text};"));
-        let lane_text = |n: usize| {
-            if ty.scalar == DType::Bool {
-                format!("({whole}[{n}] & 1)")
-            } else {
-                format!("{whole}[{n}]")
-            }
-        };
-        let mut values: Vec<String> = (0..lanes).map(lane_text).collect();
         let combine = match op {
             ReduceOp::Sum => Binary::Add,
             ReduceOp::Prod => Binary::Mul,
@@ -365,6 +391,15 @@ impl Printer<'_> {
             ReduceOp::All => Binary::And,
             ReduceOp::Any => Binary::Or,
         };
+        let (whole, lanes) = self.fold_halves(whole, ty, combine);
+        let lane_text = |n: usize| {
+            if ty.scalar == DType::Bool {
+                format!("({whole}[{n}] & 1)")
+            } else {
+                format!("{whole}[{n}]")
+            }
+        };
+        let mut values: Vec<String> = (0..lanes).map(lane_text).collect();
         while values.len() > 1 {
             let half = values.len() / 2;
             let mut next = Vec::new();

@@ -85,12 +85,24 @@ pub fn choose_layout(
             if inner.extent > lanes && padded * 8 <= inner.extent * 9 {
                 inner.extent = padded;
             }
+            inner.extent = spread_rows(inner.extent, tensor.dtype.size(), facts);
         }
     }
     Layout {
         shape: dims.to_vec(),
         halo,
         axes,
+    }
+}
+
+/// Extent of a row such that the rows of a tile do not fall into the same few sets of a cache: one line more where the
+/// row is a multiple of 1 KiB (a first-level cache of 64 sets repeats every 4 KiB).
+fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
+    let line = i64::from(facts.alignment).max(1) / size.max(1) as i64;
+    if line > 0 && extent > 0 && extent % (16 * line) == 0 {
+        extent + line
+    } else {
+        extent
     }
 }
 
