@@ -7,7 +7,7 @@
 //! 3. `unroll`: copies for `Unroll` ranges;
 //! 4. `vectorise`: lanes for `Vector` ranges;
 //! 5. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
-//! 6. `linearise`: loops, registers, order.
+//! 6. `linearise`: loops, registers, order, and weights asked for ahead (`insert_prefetches`).
 //!
 //! All but the last go from kernel to kernel, so what stands between two of them can be printed, verified and
 //! run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
@@ -16,6 +16,7 @@
 //! Example: see `linearise`.
 
 mod flops;
+mod insert_prefetches;
 mod linearise;
 mod lower_layouts;
 mod lower_transcendentals;
@@ -64,7 +65,7 @@ pub enum Lowered {
 /// Usage when there is no such pass; Bug when the kernel breaks an invariant of its stage.
 pub fn run_pass(name: &str, kernel: Kernel, facts: &Facts) -> Result<Lowered> {
     if name == LAST_PASS {
-        return linearise(kernel).map(Lowered::List);
+        return linearise(kernel, facts).map(Lowered::List);
     }
     match KERNEL_PASSES.iter().find(|p| p.0 == name) {
         Some((_, pass)) => pass(kernel, facts).map(Lowered::Kernel),
@@ -81,7 +82,7 @@ pub fn lower(kernel: &Kernel, facts: &Facts) -> Result<LinearKernel> {
     for (_, pass) in KERNEL_PASSES {
         lowered = pass(lowered, facts)?;
     }
-    let mut list = linearise(lowered)?;
+    let mut list = linearise(lowered, facts)?;
     list.flops = count_flops(kernel);
     Ok(list)
 }
@@ -127,7 +128,7 @@ fn each_store(
 ///
 /// # Errors
 /// Bug when the kernel breaks an invariant of its stage.
-pub fn linearise(kernel: Kernel) -> Result<LinearKernel> {
+pub fn linearise(kernel: Kernel, facts: &Facts) -> Result<LinearKernel> {
     let flops = count_flops(&kernel);
     let mut g = kernel.uops;
     let nests = nests(&g, kernel.sink);
@@ -137,19 +138,21 @@ pub fn linearise(kernel: Kernel) -> Result<LinearKernel> {
         linear.nest(nest)?;
     }
     let list = linear.list;
+    let params: Vec<LinearParam> = kernel
+        .params
+        .iter()
+        .map(|p| LinearParam {
+            dtype: p.dtype,
+            elements: p.layout.elements(),
+            access: p.access,
+        })
+        .collect();
+    let list = insert_prefetches::insert_prefetches(&mut g, list, &params, facts);
     Ok(LinearKernel {
         name: kernel.name,
         uops: g,
         list,
-        params: kernel
-            .params
-            .iter()
-            .map(|p| LinearParam {
-                dtype: p.dtype,
-                elements: p.layout.elements(),
-                access: p.access,
-            })
-            .collect(),
+        params,
         parallel,
         flops,
         origins: kernel.origins,

@@ -10,21 +10,12 @@ use proptest::prelude::*;
 
 fn facts(registers: u32, bytes: u32) -> Facts {
     Facts {
-        name: "test".into(),
         vector_bytes: bytes,
         vector_registers: registers,
         broadcast_operand: registers > 16,
-        fma: true,
-        fma_in_flight: 8,
-        l1_bytes: 32 << 10,
-        l2_bytes: 1 << 20,
-        l3_bytes: 8 << 20,
-        peak_gflops: 100.0,
-        memory_gb_s: 10.0,
-        cores: 2,
-        alignment: 64,
         channel_block: bytes / 4,
         parallel_threshold: 256,
+        ..Facts::default()
     }
 }
 

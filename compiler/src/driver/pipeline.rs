@@ -186,7 +186,8 @@ impl Pipeline<'_> {
             .into_par_iter()
             .zip(&program.kernels)
             .map(|(kernel, named)| {
-                let mut list = codegen::linearise(kernel).map_err(|e| name_kernel(e, named))?;
+                let mut list =
+                    codegen::linearise(kernel, &facts).map_err(|e| name_kernel(e, named))?;
                 list.flops = codegen::count_flops(named);
                 advance(&progress);
                 Ok(list)

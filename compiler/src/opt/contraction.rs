@@ -398,21 +398,9 @@ mod tests {
 
     fn facts(registers: u32) -> Facts {
         Facts {
-            name: "test".into(),
-            vector_bytes: 64,
             vector_registers: registers,
             broadcast_operand: registers > 16,
-            fma: true,
-            fma_in_flight: 8,
-            l1_bytes: 32 << 10,
-            l2_bytes: 1 << 20,
-            l3_bytes: 8 << 20,
-            peak_gflops: 100.0,
-            memory_gb_s: 10.0,
-            cores: 2,
-            alignment: 64,
-            channel_block: 16,
-            parallel_threshold: 1 << 16,
+            ..Facts::default()
         }
     }
 

@@ -146,6 +146,11 @@ impl Printer<'_> {
                 self.depth -= 1;
                 self.line("}");
             }
+            Op::Prefetch => {
+                let (slot, _) = self.slot(node.src[0])?;
+                let place = self.value(node.src[1])?;
+                self.line(&format!("__builtin_prefetch(p{slot} + {place});"));
+            }
             Op::If => {
                 let c = self.value(node.src[0])?;
                 self.line(&format!("if ({c}) {{"));

@@ -42,6 +42,33 @@ pub struct Facts {
     pub channel_block: u32,
     /// Multiply-adds below which splitting a kernel over threads does not pay.
     pub parallel_threshold: u64,
+    /// How far ahead of a reduce loop its weights are asked for; 0 where the hardware does it better alone.
+    #[serde(default)]
+    pub prefetch_bytes: u32,
+}
+
+/// A CPU with 64-byte vectors and two cores, for examples and tests.
+impl Default for Facts {
+    fn default() -> Facts {
+        Facts {
+            name: "plain".into(),
+            vector_bytes: 64,
+            vector_registers: 32,
+            broadcast_operand: true,
+            fma: true,
+            fma_in_flight: 8,
+            l1_bytes: 32 << 10,
+            l2_bytes: 1 << 20,
+            l3_bytes: 8 << 20,
+            peak_gflops: 100.0,
+            memory_gb_s: 10.0,
+            cores: 2,
+            alignment: 64,
+            channel_block: 16,
+            parallel_threshold: 1 << 16,
+            prefetch_bytes: 0,
+        }
+    }
 }
 
 impl Facts {

@@ -218,6 +218,8 @@ pub enum Op {
     Assign,
     /// `[acc]`: the register's value at this place of the list. The number keeps two reads apart.
     Read(u32),
+    /// `[buffer, index]`: brings the cache line of an element nearer; the index may lie outside.
+    Prefetch,
     /// `[range]`: opens a loop.
     Loop,
     /// `[range]`: closes it.

@@ -205,6 +205,12 @@ pub(super) const ROWS: &[Row] = &[
         "The register's value at this place of the list (linear lists only).",
     ),
     row(
+        "prefetch",
+        &[],
+        (2, 2),
+        "Buffer, index: brings the cache line of an element nearer; the index may lie outside (linear lists only).",
+    ),
+    row(
         "loop",
         &[],
         (1, 1),
@@ -256,6 +262,7 @@ pub(super) fn words(op: Op) -> String {
         Op::Acc { id } => format!("acc {id}"),
         Op::Assign => "assign".into(),
         Op::Read(n) => format!("read {n}"),
+        Op::Prefetch => "prefetch".into(),
         Op::Loop => "loop".into(),
         Op::EndLoop => "endloop".into(),
         Op::If => "if".into(),
@@ -319,6 +326,7 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
         },
         "assign" => Op::Assign,
         "read" => Op::Read(word(0)?.parse().ok()?),
+        "prefetch" => Op::Prefetch,
         "loop" => Op::Loop,
         "endloop" => Op::EndLoop,
         "if" => Op::If,

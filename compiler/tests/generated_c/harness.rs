@@ -12,21 +12,8 @@ use tinyc_compiler::uop::{DType, UopId, Uops};
 /// Numbers of a machine with 64-byte vectors.
 pub fn facts() -> Facts {
     Facts {
-        name: "test".into(),
-        vector_bytes: 64,
-        vector_registers: 32,
-        broadcast_operand: true,
-        fma: true,
-        fma_in_flight: 8,
-        l1_bytes: 32 << 10,
-        l2_bytes: 1 << 20,
-        l3_bytes: 8 << 20,
-        peak_gflops: 100.0,
-        memory_gb_s: 10.0,
-        cores: 2,
-        alignment: 64,
-        channel_block: 16,
         parallel_threshold: 256,
+        ..Facts::default()
     }
 }
 

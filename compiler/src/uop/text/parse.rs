@@ -117,7 +117,14 @@ impl Parser {
         }
         let void = matches!(
             op,
-            Op::Store { .. } | Op::Sink | Op::Assign | Op::Loop | Op::EndLoop | Op::If | Op::EndIf
+            Op::Store { .. }
+                | Op::Sink
+                | Op::Assign
+                | Op::Prefetch
+                | Op::Loop
+                | Op::EndLoop
+                | Op::If
+                | Op::EndIf
         );
         if void != (ty == Type::VOID) {
             return Err(format!(
