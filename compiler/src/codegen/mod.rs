@@ -39,10 +39,12 @@ pub const KERNEL_PASSES: &[(&str, Pass)] = &[
     ("simplify-kernel", simplify_kernel),
     ("lower-layouts", lower_layouts::lower_layouts),
     ("unroll", |k, _| each_store(k, unroll::expand_unroll)),
-    ("vectorise", |k, _| each_store(k, vectorise::vectorise)),
+    ("vectorise", |k, _| {
+        each_store(k, |g, store| Ok(vectorise::vectorise(g, store)))
+    }),
     ("lower-transcendentals", |k, _| {
         each_store(k, |g, store| {
-            vec![lower_transcendentals::lower_transcendentals(g, store)]
+            Ok(vec![lower_transcendentals::lower_transcendentals(g, store)])
         })
     }),
 ];
@@ -104,14 +106,14 @@ fn nests(g: &Uops, sink: UopId) -> Vec<Vec<UopId>> {
 /// Replaces every store by others, which stay in its nest.
 fn each_store(
     mut kernel: Kernel,
-    mut pass: impl FnMut(&mut Uops, UopId) -> Vec<UopId>,
+    mut pass: impl FnMut(&mut Uops, UopId) -> Result<Vec<UopId>>,
 ) -> Result<Kernel> {
     let g = &mut kernel.uops;
     let mut roots = Vec::new();
     for nest in nests(g, kernel.sink) {
         let mut stores = Vec::with_capacity(nest.len());
         for store in nest {
-            stores.extend(pass(g, store));
+            stores.extend(pass(g, store)?);
         }
         match stores[..] {
             [] => {}

@@ -5,6 +5,7 @@
 //! are replaced by constants, so that copies share every node that does not differ: hash-consing makes register
 //! tiles.
 
+use crate::diag::{Error, Result};
 use crate::uop::{Axis, Binary, FreeRanges, Op, ReduceOp, Simplifier, UopId, Uops, substitute};
 use rustc_hash::FxHashMap;
 
@@ -20,15 +21,19 @@ pub fn combine(op: ReduceOp) -> Binary {
     }
 }
 
+/// Most copies of a store or of what a reduce combines: more is not meant.
+const MOST_COPIES: i64 = 1 << 16;
+
 /// Expands one store.
-pub fn expand_unroll(g: &mut Uops, store: UopId) -> Vec<UopId> {
-    let store = expand_reduces(g, store);
+pub fn expand_unroll(g: &mut Uops, store: UopId) -> Result<Vec<UopId>> {
+    let store = expand_reduces(g, store)?;
     let free = FreeRanges::new().of(g, store);
     let mut ranges: Vec<UopId> = free.iter().copied().filter(|&r| is_unroll(g, r)).collect();
     ranges.sort_by_key(|&r| match g.op(r) {
         Op::Range { id, .. } => id,
         _ => 0,
     });
+    check_copies(g, &ranges)?;
     let mut stores = vec![store];
     for range in ranges {
         let extent = g.extent(range).unwrap_or(1);
@@ -43,7 +48,18 @@ pub fn expand_unroll(g: &mut Uops, store: UopId) -> Vec<UopId> {
         }
         stores = next;
     }
-    stores
+    Ok(stores)
+}
+
+/// Refuses more than [`MOST_COPIES`].
+fn check_copies(g: &Uops, ranges: &[UopId]) -> Result<()> {
+    let extents = ranges.iter().map(|&r| g.extent(r).unwrap_or(1));
+    let copies = extents.fold(1i64, i64::saturating_mul);
+    if copies > MOST_COPIES {
+        let what = format!("{copies} copies by unrolled ranges, at most {MOST_COPIES} are made");
+        return Err(Error::bug(what));
+    }
+    Ok(())
 }
 
 /// Most lanes that a vector may have.
@@ -88,7 +104,7 @@ fn is_copied(g: &Uops, free: &mut FreeRanges, reduce: UopId, range: UopId) -> bo
 }
 
 /// Unrolled reduce ranges, innermost reduces first.
-fn expand_reduces(g: &mut Uops, root: UopId) -> UopId {
+fn expand_reduces(g: &mut Uops, root: UopId) -> Result<UopId> {
     let mut root = root;
     let mut free = FreeRanges::new();
     loop {
@@ -98,12 +114,17 @@ fn expand_reduces(g: &mut Uops, root: UopId) -> UopId {
                     .iter()
                     .any(|&r| is_copied(g, &mut free, id, r))
         });
-        let Some(id) = found else { return root };
+        let Some(id) = found else {
+            return Ok(root);
+        };
         let node = g.get(id).clone();
-        let Op::Reduce(op) = node.op else { return root };
+        let Op::Reduce(op) = node.op else {
+            return Ok(root);
+        };
         let (unrolled, kept): (Vec<UopId>, Vec<UopId>) = node.src[1..]
             .iter()
             .partition(|&&r| is_copied(g, &mut free, id, r));
+        check_copies(g, &unrolled)?;
         let mut values = vec![node.src[0]];
         for range in unrolled {
             let extent = g.extent(range).unwrap_or(1);
@@ -118,7 +139,7 @@ fn expand_reduces(g: &mut Uops, root: UopId) -> UopId {
         }
         let mut values = values.into_iter();
         let Some(first) = values.next() else {
-            return root;
+            return Ok(root);
         };
         let sum = values.fold(first, |a, b| g.binary(combine(op), a, b));
         let replaced = g.reduce(op, sum, &kept);

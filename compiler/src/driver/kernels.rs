@@ -5,12 +5,44 @@
 //! kernels are found by [`fingerprint`], before optimisation (each is optimised once) and after.
 
 use super::fingerprint::fingerprint;
+use crate::codegen::{self, Lowered};
 use crate::diag::{Error, Result};
 use crate::opt;
+use crate::program::verify::verify_scheduled;
 use crate::program::{BufferId, BufferKind, Kernel, Layout, Program};
 use crate::target::Facts;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+
+/// Passes that [`run_pass`] knows, in order.
+pub fn kernel_passes() -> Vec<&'static str> {
+    let mut all = vec!["opt"];
+    all.extend(codegen::KERNEL_PASSES.iter().map(|p| p.0));
+    all.push(codegen::LAST_PASS);
+    all
+}
+
+/// Runs one pass over one kernel.
+///
+/// # Errors
+/// Usage when there is no such pass or it comes too late; Bug when the kernel breaks an invariant of its stage.
+pub fn run_pass(name: &str, kernel: Kernel, facts: &Facts) -> Result<Lowered> {
+    if !kernel_passes().contains(&name) {
+        return Err(Error::usage(format!("there is no pass '{name}'"))
+            .help(format!("passes: {}", kernel_passes().join(", "))));
+    }
+    if name != "opt" {
+        return codegen::run_pass(name, kernel, facts);
+    }
+    verify_scheduled(&kernel).map_err(|e| {
+        Error::usage(format!(
+            "pass 'opt' runs before those of codegen: {}",
+            e.message
+        ))
+    })?;
+    let (optimised, _opts) = opt::optimise(&kernel, facts)?;
+    Ok(Lowered::Kernel(optimised))
+}
 
 /// Makes equal kernels one. Origins of the merged ones are kept by their steps.
 pub(super) fn merge_equal(program: &mut Program) {

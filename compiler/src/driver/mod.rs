@@ -24,7 +24,9 @@ mod pipeline;
 mod progress;
 pub mod replay;
 
+pub use crate::codegen::Lowered;
 pub use fingerprint::fingerprint;
+pub use kernels::{kernel_passes, run_pass};
 pub use options::{Options, identifier};
 pub use pipeline::{Compiled, Outcome, compile, compile_until, passes};
 pub use progress::{Progress, Report, Silent, StageTime};

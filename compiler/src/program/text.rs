@@ -13,7 +13,10 @@
 
 use super::{Access, Kernel, Layout, LayoutAxis, LinearKernel, LinearParam, Param};
 use crate::diag::{Error, Origin, Result};
-use crate::uop::{DType, Op, text};
+use crate::uop::text::Bad;
+use crate::uop::{DType, Op, UopId, text};
+use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::fmt::Write;
 
 const ACCESS: [(&str, Access); 3] = [
@@ -125,14 +128,11 @@ struct Header<'a> {
     kind: &'a str,
     name: String,
     words: Vec<&'a str>,
+    /// Number of the line from 1, and the line.
     params: Vec<(usize, &'a str)>,
     origins: Vec<Origin>,
     /// The text with header lines made empty, so that line numbers stay.
     body: String,
-}
-
-fn at(number: usize, message: &str, line: &str) -> Error {
-    Error::model(format!("line {}: {message}: `{line}`", number + 1))
 }
 
 fn header(text: &str) -> Result<Header<'_>> {
@@ -145,7 +145,9 @@ fn header(text: &str) -> Result<Header<'_>> {
         body: String::new(),
     };
     for (number, full) in text.lines().enumerate() {
+        let number = number + 1;
         let line = full.split(';').next().unwrap_or_default().trim();
+        let bad = |at: &str, what: &str| Err(Bad::new(at, what).error(number, full));
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "kernel" | "linear" => {
@@ -154,28 +156,29 @@ fn header(text: &str) -> Result<Header<'_>> {
                 let identifier = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                     && name.starts_with(|c: char| !c.is_ascii_digit());
                 if !identifier || !out.kind.is_empty() {
-                    return Err(at(number, "one header with an identifier is needed", line));
+                    return bad(rest, "one header with an identifier is needed");
                 }
                 out.kind = word;
                 out.name = name.into();
                 out.words = words.collect();
             }
-            "param" => out.params.push((number, line)),
+            "param" => out.params.push((number, full)),
             "origin" => {
                 let words: Vec<&str> = rest.split('"').skip(1).step_by(2).collect();
                 let words: Option<Vec<String>> = words.into_iter().map(unquote).collect();
                 match words.as_deref() {
                     Some([node, op, tensor]) => out.origins.push(Origin::new(node, op, tensor)),
-                    _ => return Err(at(number, "three names in quotes are needed", line)),
+                    _ => return bad(rest, "three names in quotes are needed"),
                 }
             }
-            _ => out.body.push_str(line),
+            // With its blanks, so that columns stay.
+            _ => out.body.push_str(full),
         }
         out.body.push('\n');
     }
     if out.kind.is_empty() {
         return Err(Error::model(
-            "line 1: no header, such as `kernel NAME` or `linear NAME`",
+            "line 1, column 1: no header, such as `kernel NAME` or `linear NAME`",
         ));
     }
     Ok(out)
@@ -184,42 +187,57 @@ fn header(text: &str) -> Result<Header<'_>> {
 /// Reads a kernel.
 ///
 /// # Errors
-/// Model, with the number of the line.
+/// Model, with line and column.
 pub fn parse_kernel(source: &str) -> Result<Kernel> {
+    parse_kernel_lines(source).map(|k| k.0)
+}
+
+/// Reads a kernel; also the line of each node, from 1.
+///
+/// # Errors
+/// Model, with line and column.
+pub fn parse_kernel_lines(source: &str) -> Result<(Kernel, FxHashMap<UopId, usize>)> {
     let header = header(source)?;
     if header.kind != "kernel" {
         return Err(Error::model(
-            "line 1: a linear list, where a kernel is needed",
+            "line 1, column 1: a linear list, where a kernel is needed",
         ));
     }
     let mut params = Vec::new();
-    for (number, line) in &header.params {
-        params.push(parse_param(line).ok_or_else(|| at(*number, "no parameter", line))?);
+    for &(number, full) in &header.params {
+        let line = full.split(';').next().unwrap_or_default();
+        let at = Cell::new(line.trim());
+        let param = parse_param(line, &at);
+        params.push(param.ok_or_else(|| Bad::new(at.get(), "no parameter").error(number, full))?);
     }
-    let (uops, roots) = text::parse(&header.body)?;
-    let [sink] = roots[..] else {
+    let parsed = text::parse_lines(&header.body)?;
+    let [sink] = parsed.roots[..] else {
         return Err(Error::model("a kernel has one root, its sink"));
     };
-    if uops.op(sink) != Op::Sink {
-        return Err(Error::model("the root of a kernel is a sink"));
+    if parsed.uops.op(sink) != Op::Sink {
+        let line = parsed.lines.get(&sink).copied().unwrap_or(1);
+        return Err(Error::model(format!(
+            "line {line}, column 1: the root of a kernel is a sink"
+        )));
     }
-    slots(&uops, params.len())?;
-    Ok(Kernel {
+    slots(&parsed, params.len())?;
+    let kernel = Kernel {
         name: header.name,
-        uops,
+        uops: parsed.uops,
         sink,
         params,
         origins: header.origins,
-    })
+    };
+    Ok((kernel, parsed.lines))
 }
 
 /// Reads a linear kernel.
 ///
 /// # Errors
-/// Model, with the number of the line.
+/// Model, with line and column.
 pub fn parse_linear(source: &str) -> Result<LinearKernel> {
     let header = header(source)?;
-    let bad = || Error::model("line 1: `linear NAME parallel N flops N` is needed");
+    let bad = || Error::model("line 1, column 1: `linear NAME parallel N flops N` is needed");
     let (parallel, flops) = match (header.kind, &header.words[..]) {
         ("linear", ["parallel", p, "flops", f]) => {
             (p.parse().map_err(|_| bad())?, f.parse().map_err(|_| bad())?)
@@ -227,7 +245,8 @@ pub fn parse_linear(source: &str) -> Result<LinearKernel> {
         _ => return Err(bad()),
     };
     let mut params = Vec::new();
-    for (number, line) in &header.params {
+    for &(number, full) in &header.params {
+        let line = full.split(';').next().unwrap_or_default().trim();
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let param = match words[..] {
             [dtype, elements, access] => storable(dtype)
@@ -235,19 +254,20 @@ pub fn parse_linear(source: &str) -> Result<LinearKernel> {
                 .zip(parse_access(access)),
             _ => None,
         };
-        let ((dtype, elements), access) = param.ok_or_else(|| at(*number, "no parameter", line))?;
+        let ((dtype, elements), access) =
+            param.ok_or_else(|| Bad::new(line, "no parameter").error(number, full))?;
         params.push(LinearParam {
             dtype,
             elements,
             access,
         });
     }
-    let (uops, list) = text::parse_list(&header.body)?;
-    slots(&uops, params.len())?;
+    let parsed = text::parse_lines(&header.body)?;
+    slots(&parsed, params.len())?;
     Ok(LinearKernel {
         name: header.name,
-        uops,
-        list,
+        uops: parsed.uops,
+        list: parsed.list,
         params,
         parallel,
         flops,
@@ -256,13 +276,15 @@ pub fn parse_linear(source: &str) -> Result<LinearKernel> {
 }
 
 /// Every parameter node has its line.
-fn slots(uops: &crate::uop::Uops, count: usize) -> Result<()> {
-    for n in 0..uops.len() {
-        if let Op::Param { slot } = uops.op(crate::uop::UopId(n as u32))
+fn slots(parsed: &text::Parsed, count: usize) -> Result<()> {
+    for n in 0..parsed.uops.len() {
+        let id = UopId(n as u32);
+        if let Op::Param { slot } = parsed.uops.op(id)
             && slot as usize >= count
         {
+            let line = parsed.lines.get(&id).copied().unwrap_or(1);
             return Err(Error::model(format!(
-                "parameter {slot} is used, but the text holds {count} param lines"
+                "line {line}, column 1: parameter {slot} is used, but the text holds {count} param lines"
             )));
         }
     }
@@ -277,8 +299,13 @@ fn parse_access(word: &str) -> Option<Access> {
     ACCESS.iter().find(|a| a.0 == word).map(|a| a.1)
 }
 
-fn parse_param(line: &str) -> Option<Param> {
-    let mut words = line.split_whitespace().skip(1).peekable();
+/// `at` is left at the word that makes no sense.
+fn parse_param<'a>(line: &'a str, at: &Cell<&'a str>) -> Option<Param> {
+    let mut words = line
+        .split_whitespace()
+        .inspect(|&w| at.set(w))
+        .skip(1)
+        .peekable();
     let dtype = storable(words.next()?)?;
     let list = words.next()?.strip_prefix('[')?.strip_suffix(']')?;
     let shape: Vec<i64> = if list.is_empty() {
@@ -375,10 +402,14 @@ let %2 = param 0 : f32
     #[test]
     fn errors_name_the_line() {
         for (from, to, line) in [
-            ("param f32 [1,8] read", "param f32 [1,-8] read", "line 2"),
-            ("max %3", "max %9", "line 10"),
-            ("d1/4:2", "d7/4:2", "line 3"),
-            ("k0_relu", "0k", "line 1"),
+            (
+                "param f32 [1,8] read",
+                "param f32 [1,-8] read",
+                "line 2, column 11:",
+            ),
+            ("max %3", "max %9", "line 10, column 10:"),
+            ("d1/4:2", "d7/4:2", "line 3, column 30:"),
+            ("k0_relu", "0k", "line 1, column 8:"),
         ] {
             let e = parse_kernel(&KERNEL.replacen(from, to, 1)).unwrap_err();
             assert!(e.message.contains(line), "{}", e.message);

@@ -27,10 +27,12 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
             | Op::EndLoop
             | Op::If
             | Op::EndIf => return fault(id, "it belongs into a linear list"),
-            Op::Sink if id != sink => {
-                if !g.src(sink).contains(&id) || g.src(id).iter().any(|&s| g.op(s) == Op::Sink) {
-                    return fault(id, "a nest that does not stand in the root");
-                }
+            Op::Sink
+                if id != sink
+                    && (!g.src(sink).contains(&id)
+                        || g.src(id).iter().any(|&s| g.op(s) == Op::Sink)) =>
+            {
+                return fault(id, "a nest that does not stand in the root");
             }
             _ => {}
         }

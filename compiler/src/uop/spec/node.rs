@@ -32,10 +32,16 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
         )
     };
     match node.op {
-        Op::Range { .. } => need(
-            node.ty == Type::INDEX && ty(0) == Type::INDEX,
-            "a range and its extent are Index",
-        ),
+        Op::Range { .. } => {
+            need(
+                node.ty == Type::INDEX && ty(0) == Type::INDEX,
+                "a range and its extent are Index",
+            )?;
+            need(
+                g.as_int(src[0]).is_none_or(|e| e >= 0),
+                "its extent is negative",
+            )
+        }
         Op::Var { min, max, .. } => need(
             node.ty == Type::INDEX && min <= max,
             "a variable is Index with ordered bounds",

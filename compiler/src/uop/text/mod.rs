@@ -19,7 +19,8 @@
 mod parse;
 mod print;
 
-pub use parse::{parse, parse_list};
+pub(crate) use parse::Bad;
+pub use parse::{Parsed, parse, parse_lines, parse_list};
 pub use print::{node_text, print, print_list};
 
 #[cfg(test)]

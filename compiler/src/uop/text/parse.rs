@@ -7,59 +7,108 @@ use crate::uop::table::{arity, attributes, operation};
 use crate::uop::{DType, Op, Sources, Type, UopId, Uops};
 use rustc_hash::FxHashMap;
 
+/// What a text holds.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The nodes.
+    pub uops: Uops,
+    /// Those of the `root` line, else the last node.
+    pub roots: Vec<UopId>,
+    /// Nodes of lines without `let`, in order.
+    pub list: Vec<UopId>,
+    /// Line of the first definition of each node, from 1.
+    pub lines: FxHashMap<UopId, usize>,
+}
+
 /// Reads nodes and roots: those of the `root` line, else the last node.
 ///
 /// # Errors
-/// Model, with the number of the line.
+/// Model, with line and column.
 pub fn parse(text: &str) -> Result<(Uops, Vec<UopId>)> {
-    let (uops, parsed) = Parser::default().run(text)?;
-    match (parsed.roots, parsed.last) {
-        (Some(roots), _) => Ok((uops, roots)),
-        (None, Some(last)) => Ok((uops, vec![last])),
-        (None, None) => Err(Error::model("line 1: the text holds no node")),
+    let parsed = parse_lines(text)?;
+    if parsed.roots.is_empty() {
+        return Err(Error::model("line 1, column 1: the text holds no node"));
     }
+    Ok((parsed.uops, parsed.roots))
 }
 
 /// Reads a linear list.
 ///
 /// # Errors
-/// Model, with the number of the line.
+/// Model, with line and column.
 pub fn parse_list(text: &str) -> Result<(Uops, Vec<UopId>)> {
-    let (uops, parsed) = Parser::default().run(text)?;
-    Ok((uops, parsed.list))
+    let parsed = parse_lines(text)?;
+    Ok((parsed.uops, parsed.list))
 }
+
+/// Reads everything that the text says.
+///
+/// # Errors
+/// Model, with line and column.
+pub fn parse_lines(text: &str) -> Result<Parsed> {
+    let mut parser = Parser::default();
+    for (number, full) in text.lines().enumerate() {
+        let line = full.split(';').next().unwrap_or_default().trim();
+        if !line.is_empty() {
+            parser
+                .line(number + 1, line)
+                .map_err(|bad| bad.error(number + 1, full))?;
+        }
+    }
+    let roots = match (parser.roots, parser.last) {
+        (Some(roots), _) => roots,
+        (None, last) => Vec::from_iter(last),
+    };
+    Ok(Parsed {
+        uops: parser.g,
+        roots,
+        list: parser.list,
+        lines: parser.lines,
+    })
+}
+
+/// What is wrong with a line, and the part of it that is.
+pub(crate) struct Bad<'a> {
+    at: &'a str,
+    what: String,
+}
+
+impl<'a> Bad<'a> {
+    pub(crate) fn new(at: &'a str, what: impl Into<String>) -> Bad<'a> {
+        Bad {
+            at,
+            what: what.into(),
+        }
+    }
+    /// `full` is the line that `at` is a part of.
+    pub(crate) fn error(&self, number: usize, full: &str) -> Error {
+        let offset = (self.at.as_ptr() as usize).wrapping_sub(full.as_ptr() as usize);
+        let before = full.get(..offset).unwrap_or_default();
+        Error::model(format!(
+            "line {number}, column {}: {}: `{}`",
+            before.chars().count() + 1,
+            self.what,
+            full.trim()
+        ))
+    }
+}
+
+type Parse<'a, T> = std::result::Result<T, Bad<'a>>;
 
 #[derive(Default)]
 struct Parser {
     g: Uops,
     names: FxHashMap<String, UopId>,
-}
-
-#[derive(Default)]
-struct Parsed {
     roots: Option<Vec<UopId>>,
     last: Option<UopId>,
     list: Vec<UopId>,
+    lines: FxHashMap<UopId, usize>,
 }
 
 impl Parser {
-    fn run(mut self, text: &str) -> Result<(Uops, Parsed)> {
-        let mut parsed = Parsed::default();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.split(';').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            self.line(line, &mut parsed).map_err(|message| {
-                Error::model(format!("line {}: {message}: `{line}`", number + 1))
-            })?;
-        }
-        Ok((self.g, parsed))
-    }
-
-    fn line(&mut self, line: &str, parsed: &mut Parsed) -> Result<(), String> {
+    fn line<'a>(&mut self, number: usize, line: &'a str) -> Parse<'a, ()> {
         if let Some(rest) = line.strip_prefix("root ") {
-            parsed.roots = Some(self.sources(rest)?.to_vec());
+            self.roots = Some(self.sources(rest)?.to_vec());
             return Ok(());
         }
         let (listed, line) = match line.strip_prefix("let ") {
@@ -72,30 +121,35 @@ impl Parser {
                 let word = name
                     .strip_prefix('%')
                     .filter(|n| !n.is_empty() && n.chars().all(|c| c.is_alphanumeric() || c == '_'))
-                    .ok_or("a name is % and letters or digits")?;
+                    .ok_or_else(|| Bad::new(line, "a name is % and letters or digits"))?;
                 let id = self.node(node.trim())?;
                 if self.names.insert(word.to_string(), id).is_some() {
-                    return Err(format!("{name} is defined twice"));
+                    return Err(Bad::new(name, format!("{name} is defined twice")));
                 }
                 id
             }
             None if line.starts_with('%') => self.source(line)?,
             None => self.node(line)?,
         };
-        parsed.last = Some(id);
+        self.lines.entry(id).or_insert(number);
+        self.last = Some(id);
         if listed {
-            parsed.list.push(id);
+            self.list.push(id);
         }
         Ok(())
     }
 
-    fn node(&mut self, text: &str) -> Result<UopId, String> {
-        if let Some(value) = text.strip_prefix("const ") {
+    fn node<'a>(&mut self, whole: &'a str) -> Parse<'a, UopId> {
+        if let Some(value) = whole.strip_prefix("const ") {
             return self.source(value.trim());
         }
-        let (text, ty) = match text.rsplit_once(':') {
-            Some((text, ty)) => (text.trim(), parse_type(ty.trim())?),
-            None => (text, Type::VOID),
+        let (text, ty) = match whole.rsplit_once(':') {
+            Some((text, ty)) => {
+                let ty = ty.trim();
+                let parsed = parse_type(ty).map_err(|what| Bad::new(ty, what))?;
+                (text.trim(), parsed)
+            }
+            None => (whole, Type::VOID),
         };
         let mut rest = text;
         let mut word = || {
@@ -106,14 +160,18 @@ impl Parser {
             word
         };
         let name = word();
-        let count = attributes(name).ok_or_else(|| format!("no operation '{name}'"))?;
+        let count =
+            attributes(name).ok_or_else(|| Bad::new(name, format!("no operation '{name}'")))?;
         let words: Vec<&str> = (0..count).map(|_| word()).collect();
-        let op = operation(name, &words)
-            .ok_or_else(|| format!("'{}' are no attributes of {name}", words.join(" ")))?;
+        let op = operation(name, &words).ok_or_else(|| {
+            let what = format!("'{}' are no attributes of {name}", words.join(" "));
+            Bad::new(words.first().copied().unwrap_or(name), what)
+        })?;
         let src = self.sources(rest)?;
         let (least, most) = arity(op);
         if src.len() < least || src.len() > most {
-            return Err(format!("{name} does not take {} sources", src.len()));
+            let what = format!("{name} does not take {} sources", src.len());
+            return Err(Bad::new(name, what));
         }
         let void = matches!(
             op,
@@ -127,19 +185,17 @@ impl Parser {
                 | Op::EndIf
         );
         if void != (ty == Type::VOID) {
-            return Err(format!(
-                "{name} {}",
-                if void {
-                    "has no value, so no type"
-                } else {
-                    "needs a type"
-                }
-            ));
+            let what = if void {
+                "has no value, so no type"
+            } else {
+                "needs a type"
+            };
+            return Err(Bad::new(name, format!("{name} {what}")));
         }
         Ok(self.g.add_node(op, ty, src))
     }
 
-    fn sources(&mut self, text: &str) -> Result<Sources, String> {
+    fn sources<'a>(&mut self, text: &'a str) -> Parse<'a, Sources> {
         let text = text.trim();
         if text.is_empty() {
             return Ok(Sources::new());
@@ -148,23 +204,25 @@ impl Parser {
     }
 
     /// `%name`, `16` or `f32(0.5)`.
-    fn source(&mut self, text: &str) -> Result<UopId, String> {
+    fn source<'a>(&mut self, text: &'a str) -> Parse<'a, UopId> {
         if let Some(name) = text.strip_prefix('%') {
             return self
                 .names
                 .get(name)
                 .copied()
-                .ok_or_else(|| format!("%{name} is not defined above"));
+                .ok_or_else(|| Bad::new(text, format!("%{name} is not defined above")));
         }
         let Some((ty, value)) = text.split_once('(') else {
             let value: i64 = text
                 .parse()
-                .map_err(|_| format!("'{text}' is no index constant"))?;
+                .map_err(|_| Bad::new(text, format!("'{text}' is no index constant")))?;
             return Ok(self.g.index(value));
         };
-        let ty = parse_type(ty)?;
-        let value = value.strip_suffix(')').ok_or("a ')' is missing")?;
-        let bad = || format!("'{value}' is no {}", ty.scalar);
+        let ty = parse_type(ty).map_err(|what| Bad::new(text, what))?;
+        let value = value
+            .strip_suffix(')')
+            .ok_or_else(|| Bad::new(text, "a ')' is missing"))?;
+        let bad = || Bad::new(value, format!("'{value}' is no {}", ty.scalar));
         let bits = if ty.scalar.is_float() {
             match value.strip_prefix("0x") {
                 Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| bad())?,
