@@ -126,7 +126,7 @@ fn run(rounds: u64, running: &Running) -> (u64, Vec<String>) {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         println!(
             "panic at {place}: {}",
-            info.payload_as_str().unwrap_or_default()
+            info.payload().downcast_ref::<String>().map_or("", |s| s)
         );
         seen.lock().expect("not poisoned").push(place);
     }));

@@ -103,7 +103,7 @@ pub fn change(model: &mut ModelProto, data: &mut [Weight], random: &mut Random) 
     }
 }
 
-fn node(nodes: &mut Vec<NodeProto>, random: &mut Random) -> String {
+fn node(nodes: &mut [NodeProto], random: &mut Random) -> String {
     let others: Vec<String> = nodes.iter().map(|n| n.op_type.clone()).collect();
     let Some(node) = random.of_mut(nodes) else {
         return "no node".into();
