@@ -8,7 +8,8 @@
 //! no element off by more than 1 % of the largest expected magnitude (one wild element of a large
 //! tensor hardly moves a norm). With `--rtol`/`--atol` the test is numpy's `allclose`; and a tensor whose
 //! values are all within ten times `atol`, which an absolute tolerance would wave through, must also
-//! have a relative norm of at most 1e-3 (or `rtol`, when that is larger).
+//! have a relative norm of at most 1e-3 (or `rtol`, when that is larger). A tolerance finer than what a half type can
+//! hold asks for the same roundings in the same order, so for f16 and bf16 it is at least two units in the last place.
 
 use super::element::{to_f64, unflatten};
 use serde::Serialize;
@@ -133,7 +134,7 @@ impl Statistics {
             s.error_squares += error * error;
             s.want_squares += w * w;
             s.want_max = s.want_max.max(w.abs());
-            if error > atol + rtol * w.abs() {
+            if error > (atol + rtol * w.abs()).max(last_places(want.dtype, w)) {
                 s.outside += 1;
             }
             if error > s.max_abs {
@@ -198,6 +199,21 @@ impl Statistics {
             "one element is off by more than 1 % of the largest expected magnitude".to_string()
         })
     }
+}
+
+/// Two units in the last place of a half type at `w`; 0 for other types.
+fn last_places(dtype: DType, w: f64) -> f64 {
+    let (digits, smallest) = match dtype {
+        DType::F16 => (10, -14),
+        DType::BF16 => (7, -126),
+        _ => return 0.0,
+    };
+    let exponent = if w == 0.0 {
+        smallest
+    } else {
+        w.abs().log2().floor() as i32
+    };
+    2.0 * 2f64.powi(exponent.max(smallest) - digits)
 }
 
 /// 64-bit integers can be different and yet one f64.
@@ -275,6 +291,19 @@ mod tests {
         let c = check(&got, &want, NONE);
         assert!(c.relative_norm < 1e-4 && !c.passed);
         assert_eq!(c.worst, Some(vec![77]));
+    }
+
+    #[test]
+    fn halves_have_two_units_in_the_last_place() {
+        let check = |dtype, got: f64, want: f64| {
+            let (got, want) = (tensor(dtype, &[got]), tensor(dtype, &[want]));
+            compare("y", &got, &want, given(1e-3, 1e-7)).passed
+        };
+        assert!(check(DType::BF16, 0.71484375, 0.72265625));
+        assert!(!check(DType::BF16, 0.7109375, 0.72265625));
+        assert!(check(DType::F16, 0.494384765625, 0.494873046875));
+        assert!(!check(DType::F16, 0.494384765625, 0.4951171875));
+        assert!(!check(DType::F32, 0.71484375, 0.72265625));
     }
 
     #[test]

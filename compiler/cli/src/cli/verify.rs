@@ -30,7 +30,7 @@ pub struct Args {
     /// Folder of ONNX test data: input_0.pb, output_0.pb, ... (repeatable)
     #[arg(long, value_name = "DIR", conflicts_with_all = ["inputs", "expect"])]
     data: Vec<PathBuf>,
-    /// Relative tolerance of numpy.allclose, instead of the default bars
+    /// Relative tolerance of numpy.allclose, instead of the default bars; at least two units in the last place of a half type
     #[arg(long, value_name = "R")]
     rtol: Option<f64>,
     /// Absolute tolerance of numpy.allclose, instead of the default bars

@@ -4,7 +4,7 @@ use crate::diag::Result;
 use crate::graph::builder::Builder;
 use crate::graph::ops::{Conv, ConvTranspose, Op};
 use crate::graph::tensor::TensorId;
-use crate::uop::{Binary, ReduceOp};
+use crate::uop::{Binary, DType, ReduceOp};
 
 /// `out[n,g,m,o..] = sum over c, k.. of x[n,g,c,o*stride + k*dilation..] * w[g,m,c,k..]`, plus bias.
 pub fn conv(b: &mut Builder, a: &Conv, src: &[TensorId]) -> Result<TensorId> {
@@ -26,6 +26,19 @@ fn add_bias(b: &mut Builder, y: TensorId, bias: Option<TensorId>) -> Result<Tens
     let sum = b.push(Op::Binary(Binary::Add), &[y, bias])?;
     b.set_channels(sum, Some(1));
     Ok(sum)
+}
+
+/// Halves are multiplied and added as f32, and rounded once.
+fn sum_of_products(b: &mut Builder, x: TensorId, y: TensorId, axes: &[usize]) -> Result<TensorId> {
+    let dtype = b.dtype(x);
+    let (mut x, mut y) = (x, y);
+    if matches!(dtype, DType::F16 | DType::BF16) {
+        x = b.cast(x, DType::F32)?;
+        y = b.cast(y, DType::F32)?;
+    }
+    let product = b.push(Op::Binary(Binary::Mul), &[x, y])?;
+    let sum = b.reduce(ReduceOp::Sum, product, axes, false)?;
+    b.cast(sum, dtype)
 }
 
 fn windows_times(
@@ -77,9 +90,8 @@ fn windows_times(
     let v = b.expand(v, &full)?;
     let w = b.reshape(w, &shape(&[1, groups, own], &ones))?;
     let w = b.expand(w, &full)?;
-    let product = b.push(Op::Binary(Binary::Mul), &[v, w])?;
     let axes: Vec<usize> = (3 + spatial..4 + 2 * spatial).collect();
-    let sum = b.reduce(ReduceOp::Sum, product, &axes, false)?;
+    let sum = sum_of_products(b, v, w, &axes)?;
     b.set_channels(
         sum,
         if groups == 1 {
@@ -178,6 +190,5 @@ pub fn matmul(b: &mut Builder, x: TensorId, y: TensorId) -> Result<TensorId> {
     shape.extend([1, n, k]);
     let y = b.reshape(y, &shape)?;
     let y = b.expand(y, &full)?;
-    let product = b.push(Op::Binary(Binary::Mul), &[x, y])?;
-    b.reduce(ReduceOp::Sum, product, &[batch_rank + 2], false)
+    sum_of_products(b, x, y, &[batch_rank + 2])
 }

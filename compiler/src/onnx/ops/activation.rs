@@ -99,8 +99,13 @@ fn exponential(c: &mut Import<'_>, x: TensorId, inner: f64, alpha: f64) -> Resul
     } else {
         c.mul_number(x, inner)?
     };
-    let e = c.unary(Unary::Exp, x)?;
+    // Halves are widened: exp(x) - 1 near 0 has few digits left of exp(x).
+    let dtype = c.dtype(x);
+    let narrow = matches!(dtype, DType::F16 | DType::BF16);
+    let wide = if narrow { c.cast(x, DType::F32)? } else { x };
+    let e = c.unary(Unary::Exp, wide)?;
     let e = c.add_number(e, -1.0)?;
+    let e = c.cast(e, dtype)?;
     if alpha == 1.0 {
         Ok(e)
     } else {

@@ -352,8 +352,14 @@ fn causal_conv(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let src: Vec<TensorId> = [joined, w].into_iter().chain(n.optional(2)).collect();
     let mut y = c.push(op, &src)?;
     if swish {
+        // As the definition has it: halves are widened for the activation.
+        let dtype = c.dtype(y);
+        if matches!(dtype, DType::F16 | DType::BF16) {
+            y = c.cast(y, DType::F32)?;
+        }
         let s = super::activation::sigmoid(c, y)?;
         y = c.mul(y, s)?;
+        y = c.cast(y, dtype)?;
     }
     let total = c.dims(joined)?[2];
     let state = c.slice_axis(joined, 2, total - (k - 1), k - 1)?;

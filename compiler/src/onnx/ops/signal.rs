@@ -12,7 +12,7 @@ use super::matmul::matmul;
 use super::{Row, row};
 use crate::diag::{Error, Result};
 use crate::graph::{Op, TensorId};
-use crate::uop::DType;
+use crate::uop::{DType, Unary};
 use std::f64::consts::PI;
 
 const WINDOW: &[&str] = &["output_datatype", "periodic"];
@@ -32,8 +32,12 @@ pub(super) const ROWS: &[Row] = &[
     row("STFT", 17, 2..=4, &["onesided"], stft),
 ];
 
-/// Longest transform: its matrix has this many rows and columns.
-const MAX_LENGTH: i64 = 4096;
+/// Longest transform.
+const MAX_LENGTH: i64 = 1 << 20;
+/// Longest transform that is one matrix product: its matrix has this many rows and columns.
+const MAX_PRIME: i64 = 4096;
+/// Shorter ones are not split.
+const SMALL_LENGTH: i64 = 4;
 
 /// `a0 - a1 cos(2 pi i / n) + a2 cos(4 pi i / n)`
 fn window(c: &mut Import<'_>, n: &Node<'_>, a: [f64; 3]) -> Result<Vec<TensorId>> {
@@ -85,7 +89,7 @@ fn dft(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     }
     let inverse = n.flag("inverse", false)?;
     let onesided = n.flag("onesided", false)?;
-    let length = one(c, n, 1, "the length")?.unwrap_or(c.dims(x)?[at]);
+    let length = one(c, n, 1, "the length")?;
     // The transformed axis moves last but one, so that a matrix can follow.
     let mut perm: Vec<usize> = (0..rank).filter(|&a| a != at && a != rank - 1).collect();
     perm.extend([at, rank - 1]);
@@ -98,17 +102,19 @@ fn dft(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     Ok(vec![c.permute(y, &back)?])
 }
 
-/// Over the axis before the last, which holds real and perhaps imaginary parts.
+/// Over the axis before the last; the last holds real and perhaps imaginary parts.
 fn transform(
     c: &mut Import<'_>,
     x: TensorId,
-    length: i64,
+    length: Option<i64>,
     inverse: bool,
     onesided: bool,
 ) -> Result<TensorId> {
     let dims = c.dims(x)?;
     let rank = dims.len();
     let (have, parts) = (dims[rank - 2], dims[rank - 1]);
+    let half = onesided && inverse;
+    let length = length.unwrap_or(if half { 2 * (have - 1) } else { have });
     if !(1..=2).contains(&parts) || length < 1 {
         return Err(Error::model(format!(
             "a transform of {length} of shape {dims:?}"
@@ -119,48 +125,190 @@ fn transform(
             "a transform of {length} elements"
         )));
     }
-    if onesided && inverse {
-        return Err(Error::unsupported(
-            "the inverse transform of half a spectrum",
-        ));
+    // Real and imaginary part, each cut or filled with zeros to what is transformed.
+    let wanted = if half { length / 2 + 1 } else { length };
+    let used = have.min(wanted);
+    let mut row = dims[..rank - 2].to_vec();
+    row.push(used);
+    let mut around = vec![(0, 0); row.len()];
+    around[rank - 2].1 = wanted - used;
+    let zero = c.number(0.0, c.dtype(x))?;
+    let x = c.slice_axis(x, rank - 2, 0, used)?;
+    let part = |c: &mut Import<'_>, k: i64| -> Result<TensorId> {
+        let v = c.slice_axis(x, rank - 1, k, 1)?;
+        let v = c.reshape(v, &row)?;
+        c.pad(v, &around, zero)
+    };
+    let re = part(c, 0)?;
+    let im = if parts == 2 { Some(part(c, 1)?) } else { None };
+    let sides = if half {
+        vec![from_half(c, re, im, length)?]
+    } else {
+        let real = im.is_none();
+        let (re, im) = fourier(c, re, im, length, if inverse { 1.0 } else { -1.0 })?;
+        if real {
+            mirrored(c, re, im)?
+        } else {
+            vec![re, im]
+        }
+    };
+    let mut out = Vec::new();
+    for mut v in sides {
+        if inverse {
+            v = c.mul_number(v, 1.0 / length as f64)?;
+        }
+        if onesided && !inverse {
+            v = c.slice_axis(v, rank - 2, 0, length / 2 + 1)?;
+        }
+        out.push(c.unsqueeze(v, rank - 1)?);
     }
-    let dtype = c.dtype(x);
-    let used = have.min(length);
-    let bins = if onesided { length / 2 + 1 } else { length };
-    let mut cos = Vec::new();
-    let mut sin = Vec::new();
-    let scale = if inverse { 1.0 / length as f64 } else { 1.0 };
-    let sign = if inverse { 1.0 } else { -1.0 };
-    for i in 0..used {
-        for k in 0..bins {
+    c.concat(&out, rank - 1)
+}
+
+/// Cosines and sines of `2 pi i k / n`, times a weight for each row.
+fn waves(
+    c: &mut Import<'_>,
+    (rows, columns, n): (i64, i64, i64),
+    dtype: DType,
+    weight: impl Fn(i64) -> f64,
+) -> Result<(TensorId, TensorId)> {
+    let mut cos = Vec::with_capacity((rows * columns) as usize);
+    let mut sin = Vec::with_capacity((rows * columns) as usize);
+    for i in 0..rows {
+        for k in 0..columns {
             // Reduced first: the angle stays small and exact.
-            let t = 2.0 * PI * ((i * k) % length) as f64 / length as f64;
-            cos.push(t.cos() * scale);
-            sin.push(sign * t.sin() * scale);
+            let t = 2.0 * PI * ((i * k) % n) as f64 / n as f64;
+            cos.push(t.cos() * weight(i));
+            sin.push(t.sin() * weight(i));
         }
     }
-    let cos = c.constant_f64(&cos, &[used, bins], dtype)?;
-    let sin = c.constant_f64(&sin, &[used, bins], dtype)?;
-    let x = c.slice_axis(x, rank - 2, 0, used)?;
-    let mut row = dims[..rank - 2].to_vec();
-    row.extend([1, used]);
-    let re = c.slice_axis(x, rank - 1, 0, 1)?;
-    let re = c.reshape(re, &row)?;
-    let mut out_re = matmul(c, re, cos)?;
-    let mut out_im = matmul(c, re, sin)?;
-    if parts == 2 {
-        let im = c.slice_axis(x, rank - 1, 1, 1)?;
-        let im = c.reshape(im, &row)?;
-        let a = matmul(c, im, sin)?;
-        out_re = c.sub(out_re, a)?;
-        let b = matmul(c, im, cos)?;
-        out_im = c.add(out_im, b)?;
+    let shape = [rows, columns];
+    Ok((
+        c.constant_f64(&cos, &shape, dtype)?,
+        c.constant_f64(&sin, &shape, dtype)?,
+    ))
+}
+
+/// The last axis times a matrix.
+fn times(c: &mut Import<'_>, x: TensorId, matrix: TensorId) -> Result<TensorId> {
+    let mut dims = c.dims(x)?;
+    let rank = dims.len();
+    let x = c.unsqueeze(x, rank - 1)?;
+    let y = matmul(c, x, matrix)?;
+    dims[rank - 1] = c.dims(matrix)?[1];
+    c.reshape(y, &dims)
+}
+
+/// `sum over j of x[j] exp(sign 2 pi i j k / n)` along the last axis. Composite lengths are split in two after Cooley
+/// and Tukey (1965), which takes fewer operations and rounds less; prime ones are a matrix product.
+fn fourier(
+    c: &mut Import<'_>,
+    re: TensorId,
+    im: Option<TensorId>,
+    n: i64,
+    sign: f64,
+) -> Result<(TensorId, TensorId)> {
+    let dtype = c.dtype(re);
+    let outer = (2..)
+        .take_while(|d| d * d <= n)
+        .filter(|d| n % d == 0)
+        .last();
+    let Some(outer) = outer.filter(|_| n > SMALL_LENGTH) else {
+        if n > MAX_PRIME {
+            return Err(Error::unsupported(format!(
+                "a transform with the prime factor {n}"
+            )));
+        }
+        let (cos, sin) = waves(c, (n, n, n), dtype, |_| 1.0)?;
+        let sin = if sign < 0.0 {
+            c.unary(Unary::Neg, sin)?
+        } else {
+            sin
+        };
+        let mut out_re = times(c, re, cos)?;
+        let mut out_im = times(c, re, sin)?;
+        if let Some(im) = im {
+            let a = times(c, im, sin)?;
+            out_re = c.sub(out_re, a)?;
+            let b = times(c, im, cos)?;
+            out_im = c.add(out_im, b)?;
+        }
+        return Ok((out_re, out_im));
+    };
+    let inner = n / outer;
+    let dims = c.dims(re)?;
+    let last = dims.len() - 1;
+    // Element j = a * inner + b; first over a.
+    let mut split = dims[..last].to_vec();
+    split.extend([outer, inner]);
+    let mut swap: Vec<usize> = (0..=last + 1).collect();
+    swap.swap(last, last + 1);
+    let apart = |c: &mut Import<'_>, v: TensorId| -> Result<TensorId> {
+        let v = c.reshape(v, &split)?;
+        c.permute(v, &swap)
+    };
+    let re = apart(c, re)?;
+    let im = im.map(|v| apart(c, v)).transpose()?;
+    let (re, im) = fourier(c, re, im, outer, sign)?;
+    let (re, im) = (c.permute(re, &swap)?, c.permute(im, &swap)?);
+    let (cos, sin) = waves(c, (outer, inner, n), dtype, |_| 1.0)?;
+    let sin = if sign < 0.0 {
+        c.unary(Unary::Neg, sin)?
+    } else {
+        sin
+    };
+    let (rc, is) = (c.mul(re, cos)?, c.mul(im, sin)?);
+    let (rs, ic) = (c.mul(re, sin)?, c.mul(im, cos)?);
+    let (re, im) = (c.sub(rc, is)?, c.add(rs, ic)?);
+    let (re, im) = fourier(c, re, Some(im), inner, sign)?;
+    // Bin k = p + outer * q, found at [p, q].
+    let (re, im) = (c.permute(re, &swap)?, c.permute(im, &swap)?);
+    Ok((c.reshape(re, &dims)?, c.reshape(im, &dims)?))
+}
+
+/// The spectrum of a real signal: the upper half is the conjugate of the lower, and what is its own conjugate has no
+/// imaginary part, to the last digit.
+fn mirrored(c: &mut Import<'_>, re: TensorId, im: TensorId) -> Result<Vec<TensorId>> {
+    let last = c.rank(re) - 1;
+    let n = c.dims(re)?[last];
+    let pairs = (n - 1) / 2;
+    let own = n - 1 - 2 * pairs;
+    let low = c.slice_axis(re, last, 1, pairs)?;
+    let high = c.flip(low, &[last])?;
+    let centre = c.slice_axis(re, last, 1 + pairs, own)?;
+    let first = c.slice_axis(re, last, 0, 1)?;
+    let re = c.concat(&[first, low, centre, high], last)?;
+    let low = c.slice_axis(im, last, 1, pairs)?;
+    let high = c.flip(low, &[last])?;
+    let high = c.unary(Unary::Neg, high)?;
+    let mut dims = c.dims(re)?;
+    dims[last] = 1;
+    let zero = c.number(0.0, c.dtype(re))?;
+    let first = c.broadcast(zero, &dims)?;
+    dims[last] = own;
+    let centre = c.broadcast(zero, &dims)?;
+    let im = c.concat(&[first, low, centre, high], last)?;
+    Ok(vec![re, im])
+}
+
+/// The real signal of `n` elements whose spectrum is the given bins and their conjugates.
+fn from_half(c: &mut Import<'_>, re: TensorId, im: Option<TensorId>, n: i64) -> Result<TensorId> {
+    if n > MAX_PRIME {
+        return Err(Error::unsupported(format!(
+            "the inverse transform of half a spectrum to {n} elements"
+        )));
     }
-    let mut column = dims[..rank - 2].to_vec();
-    column.extend([bins, 1]);
-    let re = c.reshape(out_re, &column)?;
-    let im = c.reshape(out_im, &column)?;
-    c.concat(&[re, im], rank - 1)
+    let bins = n / 2 + 1;
+    let twice = |k: i64| if k == 0 || 2 * k == n { 1.0 } else { 2.0 };
+    let (cos, sin) = waves(c, (bins, n, n), c.dtype(re), twice)?;
+    let y = times(c, re, cos)?;
+    match im {
+        None => Ok(y),
+        Some(im) => {
+            let odd = times(c, im, sin)?;
+            c.sub(y, odd)
+        }
+    }
 }
 
 fn stft(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
@@ -198,5 +346,5 @@ fn stft(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
         frames = c.mul(frames, w)?;
     }
     let onesided = n.flag("onesided", true)?;
-    Ok(vec![transform(c, frames, length, false, onesided)?])
+    Ok(vec![transform(c, frames, Some(length), false, onesided)?])
 }

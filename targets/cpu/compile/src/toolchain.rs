@@ -73,7 +73,11 @@ const COMMON: &[&str] = &[
 /// For gcc only. Kernels are unrolled, vectorised and free of common subexpressions when they get here:
 /// `-O3` and the search for more (`-fgcse`) take a third more time and gain nothing that was measured. The
 /// cost model is that of `-O3`, for the loops that were left scalar.
-const GCC: &[&str] = &["-fno-gcse", "-fvect-cost-model=dynamic"];
+const GCC: &[&str] = &[
+    "-fno-gcse",
+    "-fvect-cost-model=dynamic",
+    "-fexcess-precision=standard",
+];
 
 impl Toolchain {
     /// Finds the compiler for `level`: `cc_path` when given, else what the `cc` crate picks (`CC`, or
