@@ -59,7 +59,8 @@ pub fn make_room(work: &Work<'_>, nests: &[Nest], params: &mut [Param]) {
         let mut bounds = crate::uop::Bounds::new();
         for access in work.accesses(nest.store) {
             let param = &mut params[access.slot as usize];
-            if !param.weight {
+            // A gate says where the weight ends: no padded loop reads on from there.
+            if !param.weight || access.gated {
                 continue;
             }
             for (dim, &index) in access.index.iter().enumerate() {
