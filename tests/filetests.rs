@@ -80,6 +80,84 @@ fn filetests() {
     );
 }
 
+/// Kernels with words exchanged: what the verifier accepts goes through every pass without a panic.
+#[test]
+fn damaged_kernels_never_panic() {
+    let files = find_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests"));
+    let rounds = std::env::var("TINYC_FUZZ_ROUNDS").ok();
+    let rounds: u64 = rounds.and_then(|r| r.parse().ok()).unwrap_or(100);
+    let facts = Level::ALL[1].facts().unwrap();
+    let accepted: usize = files
+        .par_iter()
+        .enumerate()
+        .map(|(n, path)| {
+            let text = without_comments(&std::fs::read_to_string(path).unwrap());
+            let seeds = (0..rounds).map(|r| 1 + r + n as u64 * rounds);
+            seeds
+                .filter(|&s| survives(&damage(&text, s), &facts))
+                .count()
+        })
+        .sum();
+    let total = files.len() * rounds as usize;
+    assert!(accepted * 20 > total, "{accepted} of {total} are kernels");
+}
+
+/// Exchanges one or two words for others of their kind: names, numbers, words.
+fn damage(text: &str, seed: u64) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % below.max(1)
+    };
+    let split = |c: char| !(c.is_alphanumeric() || matches!(c, '%' | '.' | '_' | '-'));
+    let mut text = text.to_string();
+    for _ in 0..=random(2) {
+        let words: Vec<(usize, String)> = text
+            .match_indices(|c| !split(c))
+            .filter(|&(n, _)| n == 0 || text[..n].ends_with(split))
+            .map(|(n, _)| {
+                let rest = &text[n..];
+                (
+                    n,
+                    rest[..rest.find(split).unwrap_or(rest.len())].to_string(),
+                )
+            })
+            .collect();
+        let kind = |w: &str| (w.starts_with('%'), w.parse::<f64>().is_ok());
+        let (at, old) = &words[random(words.len())];
+        let like: Vec<_> = words.iter().filter(|w| kind(&w.1) == kind(old)).collect();
+        let new = like[random(like.len())].1.clone();
+        text.replace_range(*at..at + old.len(), &new);
+    }
+    text
+}
+
+/// True when the text is a kernel.
+fn survives(text: &str, facts: &Facts) -> bool {
+    let Ok(kernel) = parse_kernel(text) else {
+        return false;
+    };
+    if find_fault(&kernel).is_some() {
+        return false;
+    }
+    let attempt = std::panic::catch_unwind(|| {
+        let optimised = run_pass("opt", kernel.clone(), facts);
+        let second = match optimised {
+            Ok(Lowered::Kernel(kernel)) => Some(kernel),
+            _ => None,
+        };
+        for kernel in [Some(kernel), second].into_iter().flatten() {
+            if let Ok(list) = lower(&kernel, facts) {
+                let _ = (render(&list), print_linear(&list));
+            }
+        }
+    });
+    assert!(attempt.is_ok(), "a panic on\n{text}");
+    true
+}
+
 fn find_files(root: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     let mut dirs = vec![root.to_path_buf()];

@@ -177,6 +177,6 @@ fn shared(g: &Uops, nest: &[UopId]) -> i64 {
     ranges
         .iter()
         .map(|&r| g.extent(r).unwrap_or(1))
-        .product::<i64>()
+        .fold(1, i64::saturating_mul)
         .max(1)
 }

@@ -22,7 +22,7 @@ pub fn combine(op: ReduceOp) -> Binary {
 }
 
 /// Most copies of a store or of what a reduce combines: more is not meant.
-const MOST_COPIES: i64 = 1 << 16;
+const MOST_COPIES: i64 = 1 << 14;
 
 /// Expands one store.
 pub fn expand_unroll(g: &mut Uops, store: UopId) -> Result<Vec<UopId>> {

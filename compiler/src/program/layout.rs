@@ -69,6 +69,30 @@ impl Layout {
     pub fn halo_of(&self, dim: usize) -> (i64, i64) {
         self.halo.get(dim).copied().unwrap_or((0, 0))
     }
+    /// Says why it is no layout: the digits of each dimension follow each other without gaps from 1 on, and
+    /// hold the dimension with its halo.
+    pub fn check(&self) -> Result<(), String> {
+        for (dim, &extent) in self.shape.iter().enumerate() {
+            let mut digits: Vec<&LayoutAxis> = self.axes.iter().filter(|a| a.dim == dim).collect();
+            digits.sort_by_key(|a| (a.div, a.extent));
+            let mut next = 1;
+            for digit in digits {
+                if digit.div != next {
+                    return Err(format!(
+                        "a digit d{dim}/{}, where d{dim}/{next} follows",
+                        digit.div
+                    ));
+                }
+                next = digit.div.saturating_mul(digit.extent);
+            }
+            let (low, high) = self.halo_of(dim);
+            let wanted = extent.saturating_add(low).saturating_add(high);
+            if next < wanted {
+                return Err(format!("room for {next} of {wanted} in dimension {dim}"));
+            }
+        }
+        Ok(())
+    }
     /// Values that the index of a dimension can have, halo and padding included.
     pub fn reach(&self, dim: usize) -> i64 {
         let axes = self.axes.iter().filter(|a| a.dim == dim);

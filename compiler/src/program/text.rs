@@ -208,7 +208,13 @@ pub fn parse_kernel_lines(source: &str) -> Result<(Kernel, FxHashMap<UopId, usiz
         let line = full.split(';').next().unwrap_or_default();
         let at = Cell::new(line.trim());
         let param = parse_param(line, &at);
-        params.push(param.ok_or_else(|| Bad::new(at.get(), "no parameter").error(number, full))?);
+        let bad = |at: &str, what: &str| Bad::new(at, what).error(number, full);
+        let param = param.ok_or_else(|| bad(at.get(), "no parameter"))?;
+        param
+            .layout
+            .check()
+            .map_err(|what| bad(line.trim(), &what))?;
+        params.push(param);
     }
     let parsed = text::parse_lines(&header.body)?;
     let [sink] = parsed.roots[..] else {

@@ -211,12 +211,13 @@ impl Printer<'_> {
             let total: i64 = nest
                 .iter()
                 .map(|&r| self.k.uops.extent(r).unwrap_or(1))
-                .product();
+                .fold(1, i64::saturating_mul);
             self.line(&format!("for (int64_t w = {total} * worker / workers, e = {total} * (worker + 1) / workers; w < e; w++) {{"));
             self.depth += 1;
             let mut below = total;
             for &n in &nest {
-                let extent = self.k.uops.extent(n).unwrap_or(1);
+                // Without iterations the line is never reached, but it has to compile.
+                let extent = self.k.uops.extent(n).unwrap_or(1).max(1);
                 below /= extent;
                 let name = self.range_name(n);
                 self.line(&format!("int64_t {name} = w / {below} % {extent};"));
