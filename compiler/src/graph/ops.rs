@@ -82,6 +82,8 @@ pub enum Coordinates {
     HalfPixel,
     HalfPixelSymmetric,
     PytorchHalfPixel,
+    /// Of opset 11 and 12: half pixels in the output only.
+    TfHalfPixel,
     AlignCorners,
     Asymmetric,
     /// Start and end of the region come in `Resize::roi`.

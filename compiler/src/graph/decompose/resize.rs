@@ -5,7 +5,7 @@
 
 use crate::diag::{Error, Result};
 use crate::graph::builder::Builder;
-use crate::graph::interp::Value;
+use crate::graph::interp::{Value, position};
 use crate::graph::ops::{Coordinates, Op, Resize, ResizeMode};
 use crate::graph::tensor::TensorId;
 use crate::uop::{Binary, DType};
@@ -83,35 +83,6 @@ pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
         y = b.cast(y, dtype)?;
     }
     Ok(y)
-}
-
-/// Where output `i` lies in the input.
-fn position(a: &Resize, axis: usize, i: f64, from: f64, to: f64, scale: f64, rank: usize) -> f64 {
-    match a.coordinates {
-        Coordinates::HalfPixel => (i + 0.5) / scale - 0.5,
-        Coordinates::PytorchHalfPixel if to > 1.0 => (i + 0.5) / scale - 0.5,
-        Coordinates::PytorchHalfPixel => 0.0,
-        Coordinates::HalfPixelSymmetric => {
-            let adjustment = to / (scale * from);
-            let center = from / 2.0;
-            center * (1.0 - adjustment) + (i + 0.5) / scale - 0.5
-        }
-        // The resized length before it was rounded down.
-        Coordinates::AlignCorners if to > 1.0 && scale * from != 1.0 => {
-            i * (from - 1.0) / (scale * from - 1.0)
-        }
-        Coordinates::AlignCorners => 0.0,
-        Coordinates::Asymmetric => i / scale,
-        Coordinates::CropAndResize => {
-            let at = |n: usize| a.roi.get(n).map_or(0.0, |&v| f64::from_bits(v));
-            let (start, end) = (at(axis), at(rank + axis));
-            if to > 1.0 {
-                start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0)
-            } else {
-                0.5 * (start + end) * (from - 1.0)
-            }
-        }
-    }
 }
 
 fn axis_samples(

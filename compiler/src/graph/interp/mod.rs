@@ -15,6 +15,7 @@ mod resize;
 mod special;
 mod value;
 
+pub use resize::position;
 pub use value::{Data, Value, number_bits, round_to, wrap_to};
 
 use super::ops::Op;

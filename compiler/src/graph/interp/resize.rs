@@ -22,7 +22,7 @@ pub fn resize(x: &Value, a: &Resize) -> Value {
         let mut out = Vec::with_capacity(outer * to as usize * inner);
         let matrix: Vec<Vec<(usize, f64)>> = (0..to)
             .map(|i| {
-                let at = source(a, axis, i as f64, from as f64, to as f64, scale, rank);
+                let at = position(a, axis, i as f64, from as f64, to as f64, scale, rank);
                 if a.coordinates == Coordinates::CropAndResize {
                     outside[axis][i as usize] = at < 0.0 || at > (from - 1) as f64;
                 }
@@ -63,24 +63,45 @@ pub fn resize(x: &Value, a: &Resize) -> Value {
     }
 }
 
-/// Coordinate in the input (ONNX `Resize`, `coordinate_transformation_mode`).
-fn source(a: &Resize, axis: usize, i: f64, from: f64, to: f64, scale: f64, rank: usize) -> f64 {
-    let half = (i + 0.5) / scale - 0.5;
+/// Where output `i` lies in the input (ONNX `Resize`, `coordinate_transformation_mode`). Nearest samples are chosen by a comparison, and models are made for runtimes
+/// that compute it in f32: there each step is rounded so.
+pub fn position(
+    a: &Resize,
+    axis: usize,
+    i: f64,
+    from: f64,
+    to: f64,
+    scale: f64,
+    rank: usize,
+) -> f64 {
+    let nearest = !matches!(a.mode, ResizeMode::Linear | ResizeMode::Cubic(_));
+    let r = |v: f64| if nearest { f64::from(v as f32) } else { v };
+    let scale = r(scale);
+    let half_pixel = || r(r((i + 0.5) / scale) - 0.5);
     match a.coordinates {
-        Coordinates::HalfPixel => half,
-        Coordinates::PytorchHalfPixel if to <= 1.0 => 0.0,
-        Coordinates::PytorchHalfPixel => half,
-        Coordinates::HalfPixelSymmetric => from / 2.0 * (1.0 - to / (scale * from)) + half,
-        Coordinates::AlignCorners if to <= 1.0 => 0.0,
-        Coordinates::AlignCorners => i * (from - 1.0) / (to - 1.0),
-        Coordinates::Asymmetric => i / scale,
+        Coordinates::HalfPixel => half_pixel(),
+        Coordinates::PytorchHalfPixel if to > 1.0 => half_pixel(),
+        Coordinates::PytorchHalfPixel => 0.0,
+        Coordinates::TfHalfPixel => r((i + 0.5) / scale),
+        Coordinates::HalfPixelSymmetric => {
+            let adjustment = r(to / r(scale * from));
+            let offset = r(r(from / 2.0) * r(1.0 - adjustment));
+            r(offset + half_pixel())
+        }
+        // The resized length before it was rounded down.
+        Coordinates::AlignCorners if to > 1.0 && r(scale * from) != 1.0 => {
+            r(r(i * (from - 1.0)) / r(r(scale * from) - 1.0))
+        }
+        Coordinates::AlignCorners => 0.0,
+        Coordinates::Asymmetric => r(i / scale),
         Coordinates::CropAndResize => {
-            let start = f64::from_bits(a.roi[axis]);
-            let end = f64::from_bits(a.roi[rank + axis]);
+            let at = |n: usize| a.roi.get(n).map_or(0.0, |&v| f64::from_bits(v));
+            let (start, end) = (at(axis), at(rank + axis));
             if to > 1.0 {
-                (start + i * (end - start) / (to - 1.0)) * (from - 1.0)
+                let step = r(r(r(end - start) * (from - 1.0)) / (to - 1.0));
+                r(r(start * (from - 1.0)) + r(i * step))
             } else {
-                0.5 * (start + end) * (from - 1.0)
+                r(0.5 * r(start + end) * (from - 1.0))
             }
         }
     }

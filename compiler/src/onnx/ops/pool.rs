@@ -10,6 +10,7 @@ use super::super::node::Node;
 use super::conv::{crop, explicit_pads, spatial_list, window_pads};
 use super::{Row, row};
 use crate::diag::{Error, Result};
+use crate::graph::interp::number_bits;
 use crate::graph::{Op, Pool, PoolKind, TensorId};
 use crate::uop::{Binary, DType, ReduceOp, Unary};
 
@@ -86,6 +87,12 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn pool(c: &mut Import<'_>, n: &Node<'_>, kind: PoolKind) -> Result<Vec<TensorId>> {
+    let (x, op) = windows_of(c, n, kind)?;
+    Ok(vec![c.push(Op::Pool(op), &[x])?])
+}
+
+/// What is left of the input after cropping, and the windows over it.
+fn windows_of(c: &mut Import<'_>, n: &Node<'_>, kind: PoolKind) -> Result<(TensorId, Pool)> {
     let x = n.input(0)?;
     let dims = c.dims(x)?;
     if dims.len() < 3 {
@@ -122,15 +129,15 @@ fn pool(c: &mut Import<'_>, n: &Node<'_>, kind: PoolKind) -> Result<Vec<TensorId
             *high = (reach - d - *low).max(*high);
         }
     }
-    let op = Op::Pool(Pool {
+    let op = Pool {
         kind,
         kernel,
         strides,
         dilations,
         pads,
         declared_high,
-    });
-    Ok(vec![c.push(op, &[x])?])
+    };
+    Ok((x, op))
 }
 
 fn average(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
@@ -140,11 +147,83 @@ fn average(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
 
 fn max(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     if n.wants(1) {
-        return Err(Error::unsupported(
-            "output 1 (the indices) is not supported",
-        ));
+        return max_and_place(c, n);
     }
     pool(c, n, PoolKind::Max)
+}
+
+/// The maximum of each window and where in the whole tensor it stands: the first element that equals it.
+fn max_and_place(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
+    let x = n.input(0)?;
+    let (kept, a) = windows_of(c, n, PoolKind::Max)?;
+    let dims = c.dims(x)?;
+    if c.dims(kept)? != dims {
+        return Err(Error::unsupported(
+            "negative padding together with output 1 (the indices)",
+        ));
+    }
+    let y = c.push(Op::Pool(a.clone()), &[x])?;
+    let (rank, spatial) = (dims.len(), dims.len() - 2);
+    let apart = |c: &mut Import<'_>, v: TensorId, outside: u64| -> Result<TensorId> {
+        let mut pads = vec![(0, 0), (0, 0)];
+        pads.extend(&a.pads);
+        let value = outside;
+        let mut v = c.push(Op::Pad { pads, value }, &[v])?;
+        for i in 0..spatial {
+            let op = Op::Window {
+                axis: 2 + 2 * i,
+                size: a.kernel[i],
+                stride: a.strides[i],
+                dilation: a.dilations[i],
+            };
+            v = c.push(op, &[v])?;
+        }
+        Ok(v)
+    };
+    // Elements of each window beside their maximum; what lies in the padding has no place.
+    let dtype = c.dtype(x);
+    let seen = apart(c, x, number_bits(dtype, 0.0))?;
+    let wide = c.dims(seen)?;
+    let mut column = c.dims(y)?;
+    for i in 0..spatial {
+        column.insert(3 + 2 * i, 1);
+    }
+    let best = c.reshape(y, &column)?;
+    let best = c.broadcast(best, &wide)?;
+    let mut hit = c.binary(Binary::Eq, seen, best)?;
+    if dtype.is_float() {
+        let nan = c.binary(Binary::Ne, seen, seen)?;
+        hit = c.binary(Binary::Or, hit, nan)?;
+    }
+    // Storage order 1 counts the spatial axes from the first.
+    let column_major = n.flag("storage_order", false)?;
+    let mut place: Option<TensorId> = None;
+    let mut step = 1i64;
+    let axes: Vec<usize> = if column_major {
+        (2..rank).chain([1, 0]).collect()
+    } else {
+        (0..rank).rev().collect()
+    };
+    for axis in axes {
+        let along = c.iota_along(dims[axis], DType::I64, axis, rank)?;
+        let by = c.integer(step, DType::I64)?;
+        let along = c.mul(along, by)?;
+        place = Some(match place {
+            None => along,
+            Some(sum) => c.add(sum, along)?,
+        });
+        step = step.saturating_mul(dims[axis]);
+    }
+    let Some(place) = place else {
+        return Err(Error::bug("a pooled tensor without axes"));
+    };
+    let nowhere = i64::MAX;
+    let place = apart(c, place, nowhere as u64)?;
+    let none = c.integer(nowhere, DType::I64)?;
+    let place = c.select(hit, place, none)?;
+    let within: Vec<usize> = (0..spatial).map(|i| 3 + 2 * i).collect();
+    let place = c.reduce(ReduceOp::Min, place, &within, false)?;
+    Ok(vec![y, place])
 }
 
 fn lp(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {

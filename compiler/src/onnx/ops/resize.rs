@@ -103,22 +103,15 @@ fn resize(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     ];
     let mode = n.choice("mode", &modes)?;
     let coordinates = [
-        ("half_pixel", Some(Coordinates::HalfPixel)),
-        (
-            "half_pixel_symmetric",
-            Some(Coordinates::HalfPixelSymmetric),
-        ),
-        ("pytorch_half_pixel", Some(Coordinates::PytorchHalfPixel)),
-        ("align_corners", Some(Coordinates::AlignCorners)),
-        ("asymmetric", Some(Coordinates::Asymmetric)),
-        ("tf_crop_and_resize", Some(Coordinates::CropAndResize)),
-        ("tf_half_pixel_for_nn", None),
+        ("half_pixel", Coordinates::HalfPixel),
+        ("half_pixel_symmetric", Coordinates::HalfPixelSymmetric),
+        ("pytorch_half_pixel", Coordinates::PytorchHalfPixel),
+        ("align_corners", Coordinates::AlignCorners),
+        ("asymmetric", Coordinates::Asymmetric),
+        ("tf_crop_and_resize", Coordinates::CropAndResize),
+        ("tf_half_pixel_for_nn", Coordinates::TfHalfPixel),
     ];
-    let coordinates = n
-        .choice("coordinate_transformation_mode", &coordinates)?
-        .ok_or_else(|| {
-            Error::unsupported("attribute 'coordinate_transformation_mode' is tf_half_pixel_for_nn")
-        })?;
+    let coordinates = n.choice("coordinate_transformation_mode", &coordinates)?;
     let over: Vec<usize> = match n.ints("axes")? {
         None => (0..rank).collect(),
         Some(list) => {
