@@ -42,7 +42,14 @@ pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>>
                 (vector, extent) = (wider, up);
             } else if extent > lanes {
                 let (main, rest) = peel_at(work, &nest, vector, extent / lanes * lanes);
-                waiting.extend(rest);
+                // A single column has no vector along it: one along its sum, perhaps.
+                if let Some((rest, range)) = rest {
+                    if work.extent(range) >= 2 {
+                        waiting.push((rest, range));
+                    } else {
+                        out.extend(super::vectors::vectorise(work, rest, facts));
+                    }
+                }
                 waiting.extend(main);
                 continue;
             } else {
@@ -53,7 +60,7 @@ pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>>
                         if work.extent(rest.1) >= 2 {
                             waiting.push(rest);
                         } else {
-                            out.push(rest.0);
+                            out.extend(super::vectors::vectorise(work, rest.0, facts));
                         }
                     }
                     waiting.extend(main);
