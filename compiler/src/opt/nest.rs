@@ -378,6 +378,30 @@ impl<'a> Work<'a> {
         stride_in(&self.g, layout, &access.index, range)
     }
 
+    /// The stride of the lanes when `range` is cut into vectors of `lanes`: as [`Work::stride`], but also where only each vector
+    /// stays inside one block of the layout.
+    pub fn lane_stride(&self, access: &AccessTo, range: UopId, lanes: i64) -> Option<i64> {
+        if let Some(stride) = self.stride(access, range) {
+            return Some(stride);
+        }
+        let mut trial = self.trial();
+        let outer = trial.fresh((self.extent(range) / lanes).max(1), Axis::Loop);
+        let lane = trial.fresh(lanes, Axis::Vector);
+        let first = trial.g.mul_const(outer, lanes);
+        let place = trial.g.add(first, lane);
+        let map = FxHashMap::from_iter([(range, place)]);
+        let index: Vec<UopId> = access
+            .index
+            .iter()
+            .map(|&i| {
+                let cut = substitute(&mut trial.g, i, &map);
+                simplify(&mut trial.g, cut)
+            })
+            .collect();
+        let layout = &self.params[access.slot as usize].layout;
+        stride_in(&trial.g, layout, &index, lane)
+    }
+
     /// How `range` enters each index dimension: its coefficient, `None` where it is not linear.
     pub fn coefficient(&self, index: UopId, range: UopId) -> Option<i64> {
         let form = Linear::of(&self.g, index)?;

@@ -13,6 +13,7 @@ pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest
     vectorise_reduces(work, &mut nest, facts);
     let lanes = lanes(work, &nest, facts);
     let Some(range) = choose(work, &nest) else {
+        unroll_results(work, &mut nest);
         return vec![nest];
     };
     let mut waiting = vec![(nest, range)];
@@ -154,26 +155,52 @@ fn find_reduce(work: &Work<'_>, nest: &Nest, facts: &Facts) -> Option<(UopId, Uo
             continue;
         }
         for &range in &node.src[1..] {
-            if work.axis(range) != Axis::Loop || work.extent(range) < lanes {
+            let extent = work.extent(range);
+            if work.axis(range) != Axis::Loop || extent < 4 {
                 continue;
             }
-            let good = loads
-                .iter()
-                .filter(|a| work.stride(a, range) == Some(1))
-                .count();
-            let bad = loads
-                .iter()
-                .filter(|a| {
-                    !matches!(work.stride(a, range), Some(0 | 1))
-                        && !work.params[a.slot as usize].weight
-                })
-                .count();
+            // A short axis fills part of a vector.
+            let lanes = lanes.min(1 << (63 - extent.leading_zeros()));
+            let (mut good, mut bad) = (0, 0);
+            for load in &loads {
+                match work.lane_stride(load, range, lanes) {
+                    Some(1) => good += 1,
+                    Some(0) => {}
+                    _ if work.params[load.slot as usize].weight => {}
+                    _ => bad += 1,
+                }
+            }
             if good > 0 && bad == 0 {
                 return Some((reduce, range, lanes));
             }
         }
     }
     None
+}
+
+/// Computes several results of a vectorised reduce at once: one alone waits for each of its own additions.
+fn unroll_results(work: &mut Work<'_>, nest: &mut Nest) {
+    let vectorised: Vec<UopId> = work
+        .reduces(nest)
+        .into_iter()
+        .filter(|&r| {
+            work.g.src(r)[1..]
+                .iter()
+                .any(|&x| work.axis(x) == Axis::Vector)
+        })
+        .collect();
+    let Some(range) = work.loops(nest).into_iter().rev().find(|&r| {
+        work.axis(r) == Axis::Loop
+            && work.extent(r) > 1
+            && !vectorised.is_empty()
+            && vectorised.iter().all(|&v| work.depends(v, r))
+    }) else {
+        return;
+    };
+    let extent = work.extent(range);
+    if let Some(by) = [4, 3, 2].into_iter().find(|by| extent % by == 0) {
+        work.split(nest, range, by, Axis::Unroll);
+    }
 }
 
 /// Small reduces inside a vector (a pooling window) are unrolled.

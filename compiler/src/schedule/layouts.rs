@@ -28,9 +28,11 @@ pub fn choose_layout(
             .product()
     });
     let block = match channels {
-        Some(c) if dims.len() >= 3 && others > 1 => {
-            channel_block(dims[c], i64::from(facts.channel_block))
-        }
+        Some(c) if dims.len() >= 3 && others > 1 => channel_block(
+            dims[c],
+            i64::from(facts.channel_block),
+            dims.last().copied().unwrap_or(1),
+        ),
         _ => 1,
     };
     let mut halo = buffers.halo.get(&id).cloned().unwrap_or_default();
@@ -106,9 +108,10 @@ fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
     }
 }
 
-/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any.
-fn channel_block(channels: i64, widest: i64) -> i64 {
-    if widest <= 1 {
+/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of wide rows stay apart
+/// too: a row fills whole vectors, a block of channels only half of one.
+fn channel_block(channels: i64, widest: i64, row: i64) -> i64 {
+    if widest <= 1 || channels * 2 <= widest && row >= 4 * widest {
         return 1;
     }
     if channels * 2 > widest {
@@ -126,11 +129,12 @@ mod tests {
 
     #[test]
     fn block_follows_the_channel_count() {
-        assert_eq!(channel_block(64, 16), 16);
-        assert_eq!(channel_block(9, 16), 16);
-        assert_eq!(channel_block(8, 16), 8);
-        assert_eq!(channel_block(5, 16), 8);
-        assert_eq!(channel_block(3, 16), 1);
-        assert_eq!(channel_block(64, 1), 1);
+        assert_eq!(channel_block(64, 16, 112), 16);
+        assert_eq!(channel_block(9, 16, 112), 16);
+        assert_eq!(channel_block(8, 16, 28), 8);
+        assert_eq!(channel_block(8, 16, 112), 1);
+        assert_eq!(channel_block(5, 16, 28), 8);
+        assert_eq!(channel_block(3, 16, 28), 1);
+        assert_eq!(channel_block(64, 1, 112), 1);
     }
 }
