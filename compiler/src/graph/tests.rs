@@ -198,3 +198,47 @@ proptest! {
         check(op, &[vec![1, 2, from, 3]], seed)?;
     }
 }
+
+/// Long axes are taken in blocks, and NaN is larger than all.
+#[test]
+fn long_axes_and_nan() {
+    for (n, k) in [(9, 4), (65, 1), (300, 3), (1024, 16), (1500, 5)] {
+        let mut x = noise(&[2, n], n as u64).to_f64();
+        for i in 0..x.len() {
+            match i % 7 {
+                0 => x[i] = f64::NAN,
+                3 => x[i] = f64::NEG_INFINITY,
+                5 => x[i] = 0.25,
+                _ => {}
+            }
+        }
+        for (largest, indices) in [(true, false), (true, true), (false, false), (false, true)] {
+            let mut b = Builder::new("t");
+            let input = b.input("x", DType::F32, &[2, n]).unwrap();
+            let op = Op::TopK {
+                axis: 1,
+                k,
+                largest,
+                indices,
+            };
+            let y = b.push(op, &[input]).unwrap();
+            b.output("y", y);
+            let graph = b.finish();
+            let inputs = [Value::floats(DType::F32, &[2, n], x.clone())];
+            let want = evaluate(&graph, &inputs).unwrap();
+            let have = evaluate(&decompose(&graph).unwrap(), &inputs).unwrap();
+            let equal = |p: &f64, q: &f64| p == q || (p.is_nan() && q.is_nan());
+            let (want, have) = (want[0].to_f64(), have[0].to_f64());
+            let all = want.iter().zip(&have).all(|(p, q)| equal(p, q));
+            assert!(all, "{n} {k} {largest} {indices}: {want:?} {have:?}");
+        }
+        for (exclusive, reverse) in [(true, false), (false, true)] {
+            let op = Op::CumSum {
+                axis: 1,
+                exclusive,
+                reverse,
+            };
+            check(op, &[vec![2, n, 2]], 7).unwrap();
+        }
+    }
+}

@@ -39,6 +39,9 @@ pub(super) const ROWS: &[Row] = &[
     row("CumProd", 26, 2..=2, &["exclusive", "reverse"], cum_prod),
 ];
 
+/// Longest axis of a running product, which multiplies all factors of each result.
+const MAX_FACTORS: i64 = 1 << 14;
+
 fn top_k(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let x = n.input(0)?;
     let at = axis(n.int("axis")?.unwrap_or(-1), c.rank(x))?;
@@ -102,6 +105,12 @@ fn cum_prod(c: &mut Import<'_>, n: &Node<'_>) -> Result<Vec<TensorId>> {
     let x = n.input(0)?;
     let at = axis_input(c, n)?;
     let dims = c.dims(x)?;
+    if dims[at] > MAX_FACTORS {
+        return Err(Error::unsupported(format!(
+            "a running product over an axis of {} elements",
+            dims[at]
+        )));
+    }
     let exclusive = n.flag("exclusive", false)?;
     let reverse = n.flag("reverse", false)?;
     // Axes: .., i, j, .. where j runs over the input.
