@@ -204,11 +204,11 @@ proptest! {
 fn long_axes_and_nan() {
     for (n, k) in [(9, 4), (65, 1), (300, 3), (1024, 16), (1500, 5)] {
         let mut x = noise(&[2, n], n as u64).to_f64();
-        for i in 0..x.len() {
+        for (i, v) in x.iter_mut().enumerate() {
             match i % 7 {
-                0 => x[i] = f64::NAN,
-                3 => x[i] = f64::NEG_INFINITY,
-                5 => x[i] = 0.25,
+                0 => *v = f64::NAN,
+                3 => *v = f64::NEG_INFINITY,
+                5 => *v = 0.25,
                 _ => {}
             }
         }
