@@ -11,6 +11,7 @@ use crate::opt;
 use crate::program::verify::verify_scheduled;
 use crate::program::{BufferId, BufferKind, Kernel, Layout, Program};
 use crate::target::Facts;
+use crate::uop::{FreeRanges, Op};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -84,7 +85,84 @@ pub(super) fn optimise_all(
         check_params(before, after)?;
     }
     program.kernels = optimised;
+    share_weight_layouts(program);
     assign_weight_layouts(program)
+}
+
+/// Lets a kernel that picks a few elements from a big weight (an embedding table) take the layout in which another
+/// kernel multiplies by it, so that the weight is stored once.
+fn share_weight_layouts(program: &mut Program) {
+    let mut wanted: FxHashMap<BufferId, Vec<(usize, usize)>> = FxHashMap::default();
+    for step in &program.steps {
+        for (slot, arg) in step.args.iter().enumerate() {
+            if matches!(program.buffer(*arg).kind, BufferKind::Weight(_)) {
+                let users = wanted.entry(*arg).or_default();
+                if !users.contains(&(step.kernel, slot)) {
+                    users.push((step.kernel, slot));
+                }
+            }
+        }
+    }
+    let mut changes = Vec::new();
+    for users in wanted.values() {
+        let (picks, others): (Vec<_>, Vec<_>) = users
+            .iter()
+            .partition(|&&(kernel, slot)| picks_few(&program.kernels[kernel], slot as u32));
+        let mut layouts = others
+            .iter()
+            .map(|&&(kernel, slot)| &program.kernels[kernel].params[slot].layout);
+        let Some(first) = layouts.next() else {
+            continue;
+        };
+        if layouts.any(|l| l != first) {
+            continue;
+        }
+        for &&(kernel, slot) in &picks {
+            // Only where the kernel has this weight in every launch.
+            let elsewhere = wanted
+                .iter()
+                .filter(|(_, u)| u.contains(&(kernel, slot)))
+                .count();
+            let param = &program.kernels[kernel].params[slot];
+            if elsewhere == 1 && param.layout.shape == first.shape {
+                changes.push((kernel, slot, first.clone()));
+            }
+        }
+    }
+    for (kernel, slot, layout) in changes {
+        program.kernels[kernel].params[slot].layout = layout;
+    }
+}
+
+/// True when a kernel loads at most an eighth of a parameter's elements, at places that it looks up.
+fn picks_few(kernel: &Kernel, slot: u32) -> bool {
+    let g = &kernel.uops;
+    let mut free = FreeRanges::new();
+    let mut reads = 0i64;
+    for id in g.toposort(&[kernel.sink]) {
+        let Op::Load { gated } = g.op(id) else {
+            continue;
+        };
+        let src = g.src(id);
+        if !matches!(g.op(src[0]), Op::Param { slot: s } if s == slot) {
+            continue;
+        }
+        let index = &src[if gated { 3 } else { 1 }..];
+        let looked_up = g
+            .toposort(index)
+            .iter()
+            .any(|&i| matches!(g.op(i), Op::Load { .. }));
+        if !looked_up {
+            return false;
+        }
+        let elements = free
+            .of(g, id)
+            .iter()
+            .map(|&r| g.extent(r).unwrap_or(i64::MAX))
+            .fold(1i64, i64::saturating_mul);
+        reads = reads.saturating_add(elements);
+    }
+    reads > 0 && reads <= kernel.params[slot as usize].layout.elements() / 8
 }
 
 /// Says which kernel an error is about, when it says nothing better.
@@ -246,6 +324,42 @@ mod tests {
             },
         ];
         l
+    }
+
+    /// A kernel that copies the rows of a 4x6 weight that a list names.
+    fn picker(rows: i64) -> Kernel {
+        let mut k = reader("pick", Layout::row_major(&[4, 6]));
+        let mut g = Uops::new();
+        let (n, c) = (g.index(rows), g.index(1));
+        let (n, c) = (g.range(0, n, Axis::Loop), g.range(1, c, Axis::Loop));
+        let (w, y) = (g.param(0, DType::F32), g.param(1, DType::F32));
+        let list = g.param(2, DType::I64);
+        let row = g.load(list, &[n]);
+        let row = g.cast(row, DType::Index);
+        let x = g.load(w, &[row, c]);
+        let s = g.store(y, x, &[n, c]);
+        k.sink = g.sink(&[s]);
+        k.uops = g;
+        k.params.push(Param {
+            dtype: DType::I64,
+            layout: Layout::row_major(&[rows]),
+            access: Access::Read,
+            weight: false,
+        });
+        k
+    }
+
+    #[test]
+    fn a_table_takes_the_layout_of_the_multiplication() {
+        for (rows, shared) in [(2, true), (4, false)] {
+            let mut p = program(vec![packed(), packed()]);
+            p.kernels[0] = picker(rows);
+            p.steps[0].args.push(BufferId(1));
+            share_weight_layouts(&mut p);
+            assert_eq!(p.kernels[0].params[0].layout == packed(), shared, "{rows}");
+            assign_weight_layouts(&mut p).unwrap();
+            assert_eq!(p.buffers.len(), if shared { 2 } else { 3 });
+        }
     }
 
     #[test]

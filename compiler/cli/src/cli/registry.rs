@@ -17,6 +17,9 @@ pub struct TargetArgs {
     /// C compiler (default: $CC, or clang, gcc or cc from the path)
     #[arg(long, value_name = "PATH")]
     pub cc: Option<PathBuf>,
+    /// Compile every kernel anew (default: objects are kept in $TINYC_CACHE or the user's cache folder)
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 impl Default for TargetArgs {
@@ -25,6 +28,7 @@ impl Default for TargetArgs {
             target: "cpu".to_string(),
             cpu: "native".to_string(),
             cc: None,
+            no_cache: false,
         }
     }
 }
@@ -50,10 +54,25 @@ pub const TARGETS: &[Entry] = &[Entry {
         Ok(Box::new(CpuTarget::new(tinyc_target_cpu::Options {
             cpu: args.cpu.clone(),
             cc: args.cc.clone(),
-            cache: None,
+            cache: cache_dir(args),
         })?))
     },
 }];
+
+/// Where compiled objects are kept: `TINYC_CACHE` (empty for nowhere), else `tinyc` in the user's cache folder.
+fn cache_dir(args: &TargetArgs) -> Option<PathBuf> {
+    if args.no_cache {
+        return None;
+    }
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty());
+    if std::env::var_os("TINYC_CACHE").is_some() {
+        return set("TINYC_CACHE").map(PathBuf::from);
+    }
+    let base = set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(base.join("tinyc"))
+}
 
 /// Opens the target that the arguments name.
 pub fn open(args: &TargetArgs) -> Result<Box<dyn Target>> {
