@@ -9,7 +9,7 @@ use crate::codegen::{self, Lowered};
 use crate::diag::{Error, Result};
 use crate::opt;
 use crate::program::verify::verify_scheduled;
-use crate::program::{BufferId, BufferKind, Kernel, Layout, Program};
+use crate::program::{BufferId, BufferKind, Kernel, Layout, Program, Weight};
 use crate::target::Facts;
 use crate::uop::{FreeRanges, Op};
 use rayon::prelude::*;
@@ -93,10 +93,11 @@ pub(super) fn optimise_all(
 /// kernel multiplies by it, so that the weight is stored once.
 fn share_weight_layouts(program: &mut Program) {
     let mut wanted: FxHashMap<BufferId, Vec<(usize, usize)>> = FxHashMap::default();
+    let first = equal_weights(program);
     for step in &program.steps {
         for (slot, arg) in step.args.iter().enumerate() {
-            if matches!(program.buffer(*arg).kind, BufferKind::Weight(_)) {
-                let users = wanted.entry(*arg).or_default();
+            if let Some(&weight) = first.get(arg) {
+                let users = wanted.entry(weight).or_default();
                 if !users.contains(&(step.kernel, slot)) {
                     users.push((step.kernel, slot));
                 }
@@ -110,7 +111,7 @@ fn share_weight_layouts(program: &mut Program) {
             .partition(|&&(kernel, slot)| picks_few(&program.kernels[kernel], slot as u32));
         let mut layouts = others
             .iter()
-            .map(|&&(kernel, slot)| &program.kernels[kernel].params[slot].layout);
+            .map(|&&(kernel, slot)| program.kernels[kernel].params[slot].layout.squeezed());
         let Some(first) = layouts.next() else {
             continue;
         };
@@ -124,14 +125,33 @@ fn share_weight_layouts(program: &mut Program) {
                 .filter(|(_, u)| u.contains(&(kernel, slot)))
                 .count();
             let param = &program.kernels[kernel].params[slot];
-            if elsewhere == 1 && param.layout.shape == first.shape {
-                changes.push((kernel, slot, first.clone()));
+            if let (1, Some(layout)) = (elsewhere, first.unsqueezed(&param.layout.shape)) {
+                changes.push((kernel, slot, layout));
             }
         }
     }
     for (kernel, slot, layout) in changes {
         program.kernels[kernel].params[slot].layout = layout;
     }
+}
+
+/// For each weight buffer the first one with the same elements.
+fn equal_weights(program: &Program) -> FxHashMap<BufferId, BufferId> {
+    let mut found: FxHashMap<usize, Vec<(BufferId, &Weight)>> = FxHashMap::default();
+    let mut first = FxHashMap::default();
+    for (n, buffer) in program.buffers.iter().enumerate() {
+        let BufferKind::Weight(weight) = &buffer.kind else {
+            continue;
+        };
+        let id = BufferId(n as u32);
+        let same = found.entry(weight.bytes.len()).or_default();
+        let known = same.iter().find(|(_, w)| w.same_data(weight)).map(|s| s.0);
+        if known.is_none() {
+            same.push((id, weight));
+        }
+        first.insert(id, known.unwrap_or(id));
+    }
+    first
 }
 
 /// True when a kernel loads at most an eighth of a parameter's elements, at places that it looks up.
@@ -242,7 +262,7 @@ fn assign_weight_layouts(program: &mut Program) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::program::{Access, Buffer, Bytes, LayoutAxis, Param, Step, Weight};
+    use crate::program::{Access, Buffer, Bytes, LayoutAxis, Param, Step};
     use crate::uop::{Axis, DType, Uops};
 
     /// A kernel that reads a 4x6 weight in the given layout.

@@ -2,16 +2,17 @@
 //!
 //! In: a [`Program`] in launch order. Out: a [`Plan`]: a place for each buffer, the arena's size beside
 //! the least that any plan needs. Internal buffers live from the first step that touches them to the
-//! last; two buffers may share bytes when their lives do not meet.
+//! last; two buffers may share bytes when their lives do not meet. Equal weights in equal layouts have one place.
 //!
 //! Example: in a chain `a -> b -> c -> d` of equal buffers, `a` and `c` share an offset.
 
 mod arena;
 
 use crate::diag::{Error, Result};
-use crate::program::{BufferKind, Place, Plan, Program};
+use crate::program::{BufferKind, Layout, Place, Plan, Program, Weight};
 use crate::target::Facts;
 use arena::{Life, place};
+use rustc_hash::FxHashMap;
 
 /// Places all buffers of a program.
 ///
@@ -30,12 +31,22 @@ pub fn plan(program: &Program, facts: &Facts) -> Result<Plan> {
     }
     let mut places = vec![Place::Arena(0); program.buffers.len()];
     let mut weight_bytes = 0u64;
+    // Equal weights in equal layouts are stored once.
+    let mut weights: FxHashMap<(u64, Layout), Vec<(u64, &Weight)>> = FxHashMap::default();
     let mut internal = Vec::new();
     for (n, buffer) in program.buffers.iter().enumerate() {
         match &buffer.kind {
             BufferKind::Input(i) => places[n] = Place::Input(*i),
             BufferKind::Output(i) => places[n] = Place::Output(*i),
-            BufferKind::Weight(_) => {
+            BufferKind::Weight(weight) => {
+                let same = weights
+                    .entry((buffer.bytes(), buffer.layout.squeezed()))
+                    .or_default();
+                if let Some((at, _)) = same.iter().find(|(_, w)| w.same_data(weight)) {
+                    places[n] = Place::Weights(*at);
+                    continue;
+                }
+                same.push((weight_bytes, weight));
                 places[n] = Place::Weights(weight_bytes);
                 weight_bytes = round_up(buffer.bytes(), align)
                     .and_then(|b| weight_bytes.checked_add(b))

@@ -61,6 +61,54 @@ impl Layout {
             })
             && axes.next().is_none()
     }
+    /// The layout without the dimensions of extent 1: two layouts that are equal in this form put the same elements at
+    /// the same places.
+    pub fn squeezed(&self) -> Layout {
+        let kept: Vec<usize> = (0..self.shape.len())
+            .filter(|&d| self.shape[d] != 1 || self.halo_of(d) != (0, 0))
+            .collect();
+        let place = |dim: usize| kept.iter().position(|&d| d == dim);
+        Layout {
+            shape: kept.iter().map(|&d| self.shape[d]).collect(),
+            halo: if self.halo.iter().all(|&h| h == (0, 0)) {
+                Vec::new()
+            } else {
+                kept.iter().map(|&d| self.halo_of(d)).collect()
+            },
+            axes: self
+                .axes
+                .iter()
+                .filter(|a| a.extent != 1)
+                .filter_map(|a| {
+                    Some(LayoutAxis {
+                        dim: place(a.dim)?,
+                        ..a.clone()
+                    })
+                })
+                .collect(),
+        }
+    }
+    /// This squeezed layout for a shape that has more dimensions of extent 1; `None` for another shape.
+    pub fn unsqueezed(&self, shape: &[i64]) -> Option<Layout> {
+        let kept: Vec<usize> = (0..shape.len()).filter(|&d| shape[d] != 1).collect();
+        let same = kept.len() == self.shape.len()
+            && kept.iter().zip(&self.shape).all(|(&d, &e)| shape[d] == e);
+        if !same || !self.halo.is_empty() {
+            return None;
+        }
+        Some(Layout {
+            shape: shape.to_vec(),
+            halo: Vec::new(),
+            axes: self
+                .axes
+                .iter()
+                .map(|a| LayoutAxis {
+                    dim: kept[a.dim],
+                    ..a.clone()
+                })
+                .collect(),
+        })
+    }
     /// Elements in memory, padding and halo included.
     pub fn elements(&self) -> i64 {
         self.axes.iter().map(|a| a.extent).product()
@@ -115,5 +163,37 @@ impl Layout {
             .zip(self.strides())
             .map(|(a, s)| (index[a.dim] + self.halo_of(a.dim).0) / a.div % a.extent * s)
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_of_one_come_and_go() {
+        let mut packed = Layout::row_major(&[1, 40, 1, 3]);
+        packed.axes = vec![
+            LayoutAxis {
+                dim: 1,
+                div: 16,
+                extent: 3,
+            },
+            LayoutAxis {
+                dim: 3,
+                div: 1,
+                extent: 3,
+            },
+            LayoutAxis {
+                dim: 1,
+                div: 1,
+                extent: 16,
+            },
+        ];
+        let squeezed = packed.squeezed();
+        assert_eq!(squeezed.shape, [40, 3]);
+        assert_eq!(squeezed.place(&[21, 2]), packed.place(&[0, 21, 0, 2]));
+        assert_eq!(squeezed.unsqueezed(&[1, 40, 1, 3]), Some(packed));
+        assert_eq!(squeezed.unsqueezed(&[3, 40]), None);
     }
 }

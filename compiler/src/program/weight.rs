@@ -59,3 +59,13 @@ pub struct Weight {
     /// `shape.product() * dtype.size()` bytes.
     pub bytes: Bytes,
 }
+
+impl Weight {
+    /// True when both hold the same elements in the same order, whatever their shapes.
+    pub fn same_data(&self, other: &Weight) -> bool {
+        self.dtype == other.dtype
+            && self.bytes.len() == other.bytes.len()
+            && (std::ptr::eq(self.bytes.as_ptr(), other.bytes.as_ptr())
+                || *self.bytes == *other.bytes)
+    }
+}
