@@ -135,12 +135,16 @@ fn read_npy(reader: impl Read, name: &str, path: &Path) -> Result<Weight> {
         .ok_or_else(|| label(format!("dtype {} is not supported", npy.dtype().descr())))?;
     let shape: Vec<i64> = npy.shape().iter().map(|&d| d as i64).collect();
     let fortran = npy.order() == Order::Fortran;
-    let size = shape
-        .iter()
-        .try_fold(dtype.size(), |n, &d| {
-            n.checked_mul(usize::try_from(d).ok()?)
-        })
-        .ok_or_else(|| label(format!("shape {shape:?} is too large")))?;
+    // An axis of 0 makes the rest no smaller: strides are products, too.
+    let most = shape.iter().try_fold(dtype.size(), |n, &d| {
+        n.checked_mul(usize::try_from(d.max(1)).ok()?)
+    });
+    let sane = most.is_some_and(|n| n <= isize::MAX as usize) && shape.iter().all(|&d| d >= 0);
+    let size = match (sane, most) {
+        (true, Some(_)) if shape.contains(&0) => 0,
+        (true, Some(size)) => size,
+        _ => return Err(label(format!("shape {shape:?} is too large"))),
+    };
     let mut bytes = Vec::new();
     npy.into_inner()
         .take(size as u64)
@@ -323,5 +327,39 @@ mod tests {
         let whole = std::fs::read(&npy).unwrap();
         std::fs::write(&npy, &whole[..whole.len() - 1]).unwrap();
         assert!(read(&npy).unwrap_err().message.contains("255 of 256 bytes"));
+    }
+    #[test]
+    fn random_damage_never_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let rounds: u64 =
+            std::env::var("TINYC_FUZZ_ROUNDS").map_or(1500, |v| v.parse().expect("a number"));
+        for name in ["a.npz", "a.npy"] {
+            let path = dir.path().join(name);
+            write(&path, &[array("x", DType::F32, &[3, 5])]).unwrap();
+            let whole = std::fs::read(&path).unwrap();
+            for round in 0..rounds {
+                let mut state = (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                let mut below = |n: usize| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    (state % n as u64) as usize
+                };
+                let mut bytes = whole.clone();
+                for _ in 0..=below(3) {
+                    let at = below(bytes.len());
+                    match below(4) {
+                        0 => bytes[at] = b"0123456789(),'<>|fiuV\xff"[below(22)],
+                        1 => bytes[at] ^= 1 << below(8),
+                        2 => bytes.insert(at, b"9F(,\0"[below(5)]),
+                        _ => drop(bytes.remove(at)),
+                    }
+                }
+                std::fs::write(&path, &bytes).unwrap();
+                if let Err(e) = read(&path) {
+                    assert_eq!(e.kind, Kind::Model, "round {round}: {e}");
+                }
+            }
+        }
     }
 }
