@@ -100,5 +100,9 @@ fn every_level_gives_the_same_scores() {
         return;
     }
     let found = scores("aarch64-neon", "aarch64-linux-gnu-gcc", &["qemu-aarch64"]);
-    assert_close("aarch64-neon", &found.expect("NEON is everywhere"), &expected);
+    assert_close(
+        "aarch64-neon",
+        &found.expect("NEON is everywhere"),
+        &expected,
+    );
 }

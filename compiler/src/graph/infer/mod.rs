@@ -7,6 +7,7 @@
 
 mod shaped;
 
+use shaped::something_to_take;
 pub use shaped::{broadcast_shapes, check_shaped, transposed_extent};
 
 use super::ops::{Op, PoolKind};
@@ -372,6 +373,7 @@ fn infer_unchecked(op: &Op, src: &[&Tensor]) -> Result<Typed> {
             dims.0.extend(a.shape.0[..*axis].iter().cloned());
             dims.0.extend(src[1].shape.0.iter().cloned());
             dims.0.extend(a.shape.0[axis + 1..].iter().cloned());
+            something_to_take(a, *axis, &dims)?;
             (dims, a.dtype)
         }
         Op::GatherElements(axis) => {
@@ -386,6 +388,7 @@ fn infer_unchecked(op: &Op, src: &[&Tensor]) -> Result<Typed> {
                     src[1].shape, a.shape
                 )));
             }
+            something_to_take(a, *axis, &src[1].shape)?;
             (src[1].shape.clone(), a.dtype)
         }
         Op::Scatter(_) => {

@@ -109,3 +109,15 @@ pub fn transposed_extent(input: i64, kernel: i64, stride: i64, dilation: i64) ->
         .checked_add((kernel - 1).checked_mul(dilation)?)?
         .checked_add(1)
 }
+
+/// An empty axis has no element for any index.
+pub fn something_to_take(data: &Tensor, axis: usize, result: &Shape) -> Result<()> {
+    let empty = |s: &Shape| s.0.contains(&Dim::Known(0));
+    if data.shape.0.get(axis) == Some(&Dim::Known(0)) && !empty(result) {
+        return Err(Error::model(format!(
+            "elements are taken from axis {axis} of shape {}, which is empty",
+            data.shape
+        )));
+    }
+    Ok(())
+}

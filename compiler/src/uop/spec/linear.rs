@@ -33,11 +33,13 @@ pub fn find_list_fault(g: &Uops, list: &[UopId]) -> Option<Fault> {
         ranges.dedup();
         inline.insert(id, ranges);
     }
+    let first = first_nests(g, list);
+    let mut nest = 0;
     let mut open: Vec<(UopId, bool)> = Vec::new();
     for &id in list {
         let mut below: Vec<UopId> = g.src(id).to_vec();
         while let Some(s) = below.pop() {
-            if !listed.contains(&s) {
+            if first.get(&s).is_none_or(|&f| f > nest) {
                 below.extend(g.src(s));
             } else if !seen.contains(&s) {
                 return fault(id, "a source comes later");
@@ -48,7 +50,9 @@ pub fn find_list_fault(g: &Uops, list: &[UopId]) -> Option<Fault> {
             Op::Loop => open.push((g.src(id)[0], true)),
             Op::If => open.push((id, false)),
             Op::EndLoop => match open.pop() {
-                Some((range, true)) if range == g.src(id)[0] => {}
+                Some((range, true)) if range == g.src(id)[0] => {
+                    nest += usize::from(open.is_empty())
+                }
                 _ => return fault(id, "it closes no loop that is innermost"),
             },
             Op::EndIf => match open.pop() {
@@ -67,4 +71,25 @@ pub fn find_list_fault(g: &Uops, list: &[UopId]) -> Option<Fault> {
     }
     let &(id, _) = open.last()?;
     fault(id, "a loop or guarded block stays open")
+}
+
+/// The first nest that lists each node, counted from 0. A nest ends with its outermost loop; what one nest writes where it is used
+/// may stand in a line of its own in a later one.
+fn first_nests(g: &Uops, list: &[UopId]) -> FxHashMap<UopId, usize> {
+    let mut first = FxHashMap::default();
+    let (mut nest, mut depth) = (0, 0usize);
+    for &id in list {
+        first.entry(id).or_insert(nest);
+        match g.op(id) {
+            Op::Loop | Op::If => depth += 1,
+            Op::EndLoop | Op::EndIf => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && g.op(id) == Op::EndLoop {
+                    nest += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    first
 }
