@@ -13,7 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 use tinyc_compiler::diag::{Error, Kind};
-use tinyc_compiler::driver::{Compiled, Options, Silent, compile, kernel_passes, run_pass};
+use tinyc_compiler::driver::{
+    Compiled, Lowered, Options, Silent, compile, kernel_passes, run_pass,
+};
 use tinyc_compiler::onnx::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     ValueInfoProto, data_type,
@@ -366,7 +368,7 @@ fn kernel_text() {
             if verify_kernel(&kernel).is_ok() {
                 sound.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 for pass in kernel_passes() {
-                    let _ = run_pass(pass, kernel.clone(), target.facts());
+                    let _ = run_pass(pass, Lowered::Kernel(kernel.clone()), target.facts());
                 }
                 let _ = parse_kernel(&print_kernel(&kernel))
                     .map_err(|e| format!("printed, then: {e}"))?;

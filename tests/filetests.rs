@@ -143,7 +143,7 @@ fn survives(text: &str, facts: &Facts) -> bool {
         return false;
     }
     let attempt = std::panic::catch_unwind(|| {
-        let optimised = run_pass("opt", kernel.clone(), facts);
+        let optimised = run_pass("opt", Lowered::Kernel(kernel.clone()), facts);
         let second = match optimised {
             Ok(Lowered::Kernel(kernel)) => Some(kernel),
             _ => None,
@@ -354,10 +354,7 @@ fn open(command: &Command, text: &str) -> Outcome<Kernel> {
 }
 
 fn step(name: &str, state: Lowered, facts: &Facts) -> Outcome<Lowered> {
-    let Lowered::Kernel(kernel) = state else {
-        return Err(format!("pass '{name}' needs a kernel, not a linear list"));
-    };
-    let done = run_pass(name, kernel, facts).map_err(|e| format!("pass '{name}': {e}"))?;
+    let done = run_pass(name, state, facts).map_err(|e| format!("pass '{name}': {e}"))?;
     match &done {
         Lowered::Kernel(kernel) => verify_kernel(kernel),
         Lowered::List(list) => verify_linear(list),

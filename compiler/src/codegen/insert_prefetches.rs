@@ -8,7 +8,8 @@
 //! Example: in `loop k; a = load w, k*32; b = load w, k*32+16; ...` with 8 KiB ahead, `prefetch w, k*32+2048` and
 //! `prefetch w, k*32+2064` come first.
 
-use crate::program::LinearParam;
+use crate::diag::Result;
+use crate::program::{LinearKernel, LinearParam};
 use crate::target::Facts;
 use crate::uop::{Linear, Op, Type, UopId, Uops};
 use rustc_hash::FxHashMap;
@@ -27,8 +28,15 @@ struct Stream {
     parts: Vec<(i64, i64)>,
 }
 
+/// The pass.
+pub fn insert_prefetches(mut kernel: LinearKernel, facts: &Facts) -> Result<LinearKernel> {
+    let list = std::mem::take(&mut kernel.list);
+    kernel.list = add_prefetches(&mut kernel.uops, list, &kernel.params, facts);
+    Ok(kernel)
+}
+
 /// Adds prefetches to a list.
-pub fn insert_prefetches(
+fn add_prefetches(
     g: &mut Uops,
     list: Vec<UopId>,
     params: &[LinearParam],
@@ -166,7 +174,7 @@ mod tests {
     fn prefetches(stride: i64, elements: i64, bytes: u32) -> usize {
         let mut g = Uops::new();
         let list = list(&mut g, stride);
-        let out = insert_prefetches(&mut g, list, &[param(elements)], &facts(bytes));
+        let out = add_prefetches(&mut g, list, &[param(elements)], &facts(bytes));
         assert!(out.len() >= 4);
         out.iter().filter(|&&id| g.op(id) == Op::Prefetch).count()
     }

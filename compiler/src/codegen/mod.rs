@@ -7,10 +7,11 @@
 //! 3. `unroll`: copies for `Unroll` ranges;
 //! 4. `vectorise`: lanes for `Vector` ranges;
 //! 5. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
-//! 6. `linearise`: loops, registers, order, and weights asked for ahead (`insert_prefetches`).
+//! 6. `linearise`: loops, registers, order;
+//! 7. `insert-prefetches`: weights asked for ahead.
 //!
-//! All but the last go from kernel to kernel, so what stands between two of them can be printed, verified and
-//! run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
+//! Those before `linearise` go from kernel to kernel, that after it from list to list: what stands between two of them
+//! can be printed and verified, and a kernel can be run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
 //! stores that share their loops.
 //!
 //! Example: see `linearise`.
@@ -49,29 +50,42 @@ pub const KERNEL_PASSES: &[(&str, Pass)] = &[
     }),
 ];
 
-/// The last pass, from a kernel to a list.
-pub const LAST_PASS: &str = "linearise";
+/// The pass from a kernel to a list.
+pub const LINEARISE: &str = "linearise";
+
+/// A pass from list to list.
+pub type ListPass = fn(LinearKernel, &Facts) -> Result<LinearKernel>;
+
+/// Passes from list to list, in order.
+pub const LIST_PASSES: &[(&str, ListPass)] =
+    &[("insert-prefetches", insert_prefetches::insert_prefetches)];
 
 /// What a pass gives.
 #[derive(Debug, Clone)]
 pub enum Lowered {
-    /// For the next pass.
+    /// Before `linearise`.
     Kernel(Kernel),
-    /// For `render`.
+    /// From `linearise` on.
     List(LinearKernel),
 }
 
 /// Runs one pass. Passes run in any order as far as each finds what it needs.
 ///
 /// # Errors
-/// Usage when there is no such pass; Bug when the kernel breaks an invariant of its stage.
-pub fn run_pass(name: &str, kernel: Kernel, facts: &Facts) -> Result<Lowered> {
-    if name == LAST_PASS {
-        return linearise(kernel, facts).map(Lowered::List);
-    }
-    match KERNEL_PASSES.iter().find(|p| p.0 == name) {
-        Some((_, pass)) => pass(kernel, facts).map(Lowered::Kernel),
-        None => Err(Error::usage(format!("there is no pass '{name}'"))),
+/// Usage when there is no such pass for this state; Bug when the kernel breaks an invariant of its stage.
+pub fn run_pass(name: &str, state: Lowered, facts: &Facts) -> Result<Lowered> {
+    let on_kernels = KERNEL_PASSES.iter().find(|p| p.0 == name);
+    let on_lists = LIST_PASSES.iter().find(|p| p.0 == name);
+    match (state, on_kernels, on_lists) {
+        (Lowered::Kernel(k), Some((_, pass)), _) => pass(k, facts).map(Lowered::Kernel),
+        (Lowered::Kernel(k), ..) if name == LINEARISE => linearise(k).map(Lowered::List),
+        (Lowered::List(l), _, Some((_, pass))) => pass(l, facts).map(Lowered::List),
+        (Lowered::Kernel(_), ..) => Err(Error::usage(format!(
+            "there is no pass '{name}' of kernels"
+        ))),
+        (Lowered::List(_), ..) => Err(Error::usage(format!(
+            "there is no pass '{name}' of linear lists"
+        ))),
     }
 }
 
@@ -84,8 +98,11 @@ pub fn lower(kernel: &Kernel, facts: &Facts) -> Result<LinearKernel> {
     for (_, pass) in KERNEL_PASSES {
         lowered = pass(lowered, facts)?;
     }
-    let mut list = linearise(lowered, facts)?;
+    let mut list = linearise(lowered)?;
     list.flops = count_flops(kernel);
+    for (_, pass) in LIST_PASSES {
+        list = pass(list, facts)?;
+    }
     Ok(list)
 }
 
@@ -125,12 +142,12 @@ fn each_store(
     Ok(kernel)
 }
 
-/// The last pass. Operations are counted on what it finds; who has the kernel as it was before all passes sets the
+/// `linearise`. Operations are counted on what it finds; who has the kernel as it was before all passes sets the
 /// exact number, as [`lower`] does.
 ///
 /// # Errors
 /// Bug when the kernel breaks an invariant of its stage.
-pub fn linearise(kernel: Kernel, facts: &Facts) -> Result<LinearKernel> {
+pub fn linearise(kernel: Kernel) -> Result<LinearKernel> {
     let flops = count_flops(&kernel);
     let mut g = kernel.uops;
     let nests = nests(&g, kernel.sink);
@@ -149,7 +166,6 @@ pub fn linearise(kernel: Kernel, facts: &Facts) -> Result<LinearKernel> {
             access: p.access,
         })
         .collect();
-    let list = insert_prefetches::insert_prefetches(&mut g, list, &params, facts);
     Ok(LinearKernel {
         name: kernel.name,
         uops: g,

@@ -19,22 +19,24 @@ use rustc_hash::FxHashMap;
 pub fn kernel_passes() -> Vec<&'static str> {
     let mut all = vec!["opt"];
     all.extend(codegen::KERNEL_PASSES.iter().map(|p| p.0));
-    all.push(codegen::LAST_PASS);
+    all.push(codegen::LINEARISE);
+    all.extend(codegen::LIST_PASSES.iter().map(|p| p.0));
     all
 }
 
-/// Runs one pass over one kernel.
+/// Runs one pass over one kernel or list.
 ///
 /// # Errors
 /// Usage when there is no such pass or it comes too late; Bug when the kernel breaks an invariant of its stage.
-pub fn run_pass(name: &str, kernel: Kernel, facts: &Facts) -> Result<Lowered> {
+pub fn run_pass(name: &str, state: Lowered, facts: &Facts) -> Result<Lowered> {
     if !kernel_passes().contains(&name) {
         return Err(Error::usage(format!("there is no pass '{name}'"))
             .help(format!("passes: {}", kernel_passes().join(", "))));
     }
-    if name != "opt" {
-        return codegen::run_pass(name, kernel, facts);
-    }
+    let kernel = match state {
+        Lowered::Kernel(kernel) if name == "opt" => kernel,
+        state => return codegen::run_pass(name, state, facts),
+    };
     verify_scheduled(&kernel).map_err(|e| {
         Error::usage(format!(
             "pass 'opt' runs before those of codegen: {}",

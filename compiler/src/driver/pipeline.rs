@@ -1,7 +1,7 @@
 //! The list of passes.
 //!
 //! Graph passes, then the schedule, then every distinct kernel (in parallel), then the memory plan.
-//! After each pass there is a fence: the result is verified in debug builds, dumped when
+//! After each pass there is a fence: the result is verified (graphs in debug builds only), dumped when
 //! wanted, its time noted, and the compilation stops there when asked to.
 
 use super::dump::{Dump, graph_text, program_text};
@@ -36,7 +36,9 @@ pub fn passes() -> Vec<&'static str> {
     all.extend(GRAPH_PASSES.iter().map(|p| p.0));
     all.extend(["schedule", "opt"]);
     all.extend(codegen::KERNEL_PASSES.iter().map(|p| p.0));
-    all.extend([codegen::LAST_PASS, "plan"]);
+    all.push(codegen::LINEARISE);
+    all.extend(codegen::LIST_PASSES.iter().map(|p| p.0));
+    all.push("plan");
     all
 }
 
@@ -180,21 +182,29 @@ impl Pipeline<'_> {
                 .collect::<Result<_>>()?;
             self.kernel_fence(name, &kernels)?;
         }
-        self.begin(codegen::LAST_PASS, kernels.len());
+        self.begin(codegen::LINEARISE, kernels.len());
         let progress = Mutex::new(&mut *self.progress);
-        let linear = kernels
+        let mut lists = kernels
             .into_par_iter()
             .zip(&program.kernels)
             .map(|(kernel, named)| {
-                let mut list =
-                    codegen::linearise(kernel, facts).map_err(|e| name_kernel(e, named))?;
+                let mut list = codegen::linearise(kernel).map_err(|e| name_kernel(e, named))?;
                 list.flops = codegen::count_flops(named);
                 advance(&progress);
                 Ok(list)
             })
             .collect::<Result<Vec<LinearKernel>>>()?;
-        self.linear_fence(codegen::LAST_PASS, &linear)?;
-        Ok(linear)
+        self.list_fence(codegen::LINEARISE, &lists)?;
+        for &(name, pass) in codegen::LIST_PASSES {
+            self.begin(name, lists.len());
+            lists = lists
+                .into_par_iter()
+                .zip(&program.kernels)
+                .map(|(list, named)| pass(list, facts).map_err(|e| name_kernel(e, named)))
+                .collect::<Result<_>>()?;
+            self.list_fence(name, &lists)?;
+        }
+        Ok(lists)
     }
 
     fn begin(&mut self, pass: &'static str, items: usize) {
@@ -239,7 +249,7 @@ impl Pipeline<'_> {
         self.stop(pass)
     }
 
-    /// Dumps kernels, then verifies them in debug builds: what is wrong can be read.
+    /// Dumps kernels, then verifies them: what is wrong can be read.
     fn check_kernels(
         &mut self,
         pass: &'static str,
@@ -252,29 +262,24 @@ impl Pipeline<'_> {
                     .write(pass, &kernel.name, "uop", print_kernel(kernel))?;
             }
         }
-        if cfg!(debug_assertions) {
-            kernels
-                .par_iter()
-                .try_for_each(|k| verify(k).map_err(|e| name_pass(e, pass, &k.name)))?;
-        }
-        Ok(())
+        kernels
+            .par_iter()
+            .try_for_each(|k| verify(k).map_err(|e| name_pass(e, pass, &k.name)))
     }
 
-    fn linear_fence(&mut self, pass: &'static str, linear: &[LinearKernel]) -> Result<(), Halt> {
+    fn list_fence(&mut self, pass: &'static str, lists: &[LinearKernel]) -> Result<(), Halt> {
         self.report.note(pass, self.start);
         if self.dump.wanted() {
-            for kernel in linear {
+            for kernel in lists {
                 self.dump
                     .write(pass, &kernel.name, "uop", print_linear(kernel))?;
                 self.dump
                     .write(pass, &kernel.name, "src", self.target.render(kernel)?)?;
             }
         }
-        if cfg!(debug_assertions) {
-            linear
-                .par_iter()
-                .try_for_each(|k| verify_linear(k).map_err(|e| name_pass(e, pass, &k.name)))?;
-        }
+        lists
+            .par_iter()
+            .try_for_each(|k| verify_linear(k).map_err(|e| name_pass(e, pass, &k.name)))?;
         self.stop(pass)
     }
 

@@ -20,7 +20,7 @@ pub struct Args {
     /// Kernel in text form (.uop)
     file: PathBuf,
     /// Passes to run, in order: opt, simplify-kernel, lower-layouts, unroll, vectorise,
-    /// lower-transcendentals, linearise
+    /// lower-transcendentals, linearise, insert-prefetches
     #[arg(long, value_delimiter = ',', value_name = "PASS,...")]
     pass: Vec<String>,
     /// Choices to apply before the passes, such as 'split(0.1,16,vector)'
@@ -49,14 +49,13 @@ pub fn run(args: Args) -> Result<Exit> {
     if let Some(opts) = &args.opts {
         state = match state {
             Lowered::Kernel(kernel) => Lowered::Kernel(apply(&kernel, &parse_opts(opts)?)?),
-            Lowered::List(_) => return Err(too_late("--opts")),
+            Lowered::List(_) => {
+                return Err(Error::usage("--opts needs a kernel, not a linear list"));
+            }
         };
     }
     for pass in &args.pass {
-        state = match state {
-            Lowered::Kernel(kernel) => run_pass(pass, kernel, facts)?,
-            Lowered::List(_) => return Err(too_late(pass)),
-        };
+        state = run_pass(pass, state, facts)?;
         match &state {
             Lowered::Kernel(kernel) => verify_kernel(kernel),
             Lowered::List(list) => verify_linear(list),
@@ -77,10 +76,6 @@ pub fn run(args: Args) -> Result<Exit> {
         None => output::print(&text)?,
     }
     Ok(Exit::Success)
-}
-
-fn too_late(what: &str) -> Error {
-    Error::usage(format!("{what} needs a kernel, not a linear list"))
 }
 
 /// Reads and verifies a kernel or a list.
