@@ -1,6 +1,6 @@
 //! Random combinations of operator attributes against ONNX Runtime.
 //!
-//! `tests/python/attributes.py` draws nodes of every family in opsets 7 to 21 from a fixed seed and writes them, many to a model,
+//! `tests/python/attributes.py` draws nodes of every family in opsets 7 to 24 from a fixed seed and writes them, many to a model,
 //! with inputs and what ONNX Runtime computes. `tinyc verify` compiles, runs and compares each model.
 //!
 //! `TINYC_ATTRIBUTE_CASES` asks for more cases, `TINYC_ATTRIBUTE_SEED` for others. Without Python (`tests/run.sh` sets it up)

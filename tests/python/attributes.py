@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-OPSETS = [7, 9, 11, 13, 17, 21]
+OPSETS = [7, 9, 11, 13, 17, 21, 24]
 BATCH = 30
 
 
@@ -277,7 +277,8 @@ def resize(d):
         if d.opset >= 18 and d.maybe() and coordinates != "tf_crop_and_resize":
             d.set(axes=list(range(2, rank)))
             sizes = sizes[2:]
-            d.set(keep_aspect_ratio_policy=d.pick("stretch", "not_larger", "not_smaller"))
+            if coordinates not in ("align_corners", "half_pixel_symmetric"):
+                d.set(keep_aspect_ratio_policy=d.pick("stretch", "not_larger", "not_smaller"))
         d.const(np.array(sizes, np.int64))
 
 

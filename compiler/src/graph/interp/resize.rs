@@ -86,7 +86,7 @@ pub fn position(
         Coordinates::HalfPixelSymmetric => {
             let adjustment = r(to / r(scale * from));
             let offset = r(r(from / 2.0) * r(1.0 - adjustment));
-            r(offset + half_pixel())
+            r(r(offset + r((i + 0.5) / scale)) - 0.5)
         }
         // The resized length before it was rounded down.
         Coordinates::AlignCorners if to > 1.0 && r(scale * from) != 1.0 => {

@@ -87,8 +87,9 @@ fn slice_of(
             from[a] = start;
             by[a] = if sizes[a] <= 1 { 1 } else { step };
         } else if step < 0 {
-            let (start, end) = (start.clamp(-1, d - 1), end.clamp(-1, d - 1));
-            let span = (start - end).max(0);
+            // A start before the first element is the first element, as the definition says.
+            let (start, end) = (start.min(d - 1).max(0), end.clamp(-1, d - 1));
+            let span = if d == 0 { 0 } else { (start - end).max(0) };
             let step = step.saturating_neg();
             sizes[a] = if span == 0 { 0 } else { (span - 1) / step + 1 };
             // The same elements seen from the other end.
