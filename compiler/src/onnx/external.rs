@@ -111,8 +111,7 @@ impl ExternalFiles {
         }
         let canonical = |p: &Path| {
             p.canonicalize().map_err(|e| {
-                Error::environment(format!("cannot read '{}': {e}", p.display()))
-                    .help("put the data file in the folder of the model")
+                file::cannot_read(p, &e).help("put the data file in the folder of the model")
             })
         };
         let path = canonical(&folder.join(relative))?;
@@ -213,6 +212,6 @@ mod tests {
             assert!(error.message.contains("leaves"), "{}", error.message);
         }
         let error = read(&dir, &[("location", "missing")], 4).unwrap_err();
-        assert_eq!(error.kind, Kind::Environment);
+        assert_eq!(error.kind, Kind::Model);
     }
 }

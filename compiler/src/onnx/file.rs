@@ -14,16 +14,22 @@ use prost::bytes::Bytes;
 use std::fs::File;
 use std::path::Path;
 
+/// A file that is not there is bad input; one that may not be read is the environment's fault.
+pub(super) fn cannot_read(path: &Path, e: &std::io::Error) -> Error {
+    let what = format!("cannot read '{}': {e}", path.display());
+    match e.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::environment(what),
+        _ => Error::model(what),
+    }
+}
+
 /// Maps a file. The bytes stay valid as long as any part of them is referred to.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
-    let cannot = |e: std::io::Error| {
-        Error::environment(format!("cannot read '{}': {e}", path.display()))
-            .help("check the path and its permissions")
-    };
+    let cannot = |e| cannot_read(path, &e).help("check the path and its permissions");
     let file = File::open(path).map_err(cannot)?;
     let meta = file.metadata().map_err(cannot)?;
     if !meta.is_file() {
-        return Err(Error::environment(format!(
+        return Err(Error::model(format!(
             "'{}' is not a regular file",
             path.display()
         )));
@@ -207,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_the_environments_fault() {
+    fn a_missing_file_is_bad_input() {
         let error = read_model(Path::new("/does/not/exist.onnx")).unwrap_err();
-        assert_eq!(error.kind, Kind::Environment);
+        assert_eq!(error.kind, Kind::Model);
         let error = read_model(Path::new("/")).unwrap_err();
-        assert_eq!(error.kind, Kind::Environment);
+        assert_eq!(error.kind, Kind::Model);
     }
 }
