@@ -25,9 +25,17 @@ type GraphPass = fn(&Graph) -> Result<Graph>;
 
 /// Graph passes in order.
 const GRAPH_PASSES: &[(&str, GraphPass)] = &[
+    ("simplify-movement", graph::simplify_movement),
     ("fold", graph::fold),
+    ("fold-constants", graph::fold_constants),
+    ("eliminate-common", graph::eliminate_common),
+    ("remove-dead", graph::remove_dead),
     ("decompose", graph::decompose),
+    ("simplify-primitive-movement", graph::simplify_movement),
     ("fold-primitives", graph::fold),
+    ("fold-primitive-constants", graph::fold_constants),
+    ("eliminate-common-primitives", graph::eliminate_common),
+    ("remove-dead-primitives", graph::remove_dead),
 ];
 
 /// Every pass in order, as `--stop-after`, `--time-passes` and the dumps name them.

@@ -15,11 +15,14 @@
 mod builder;
 mod channels;
 mod decompose;
+mod eliminate_common;
 mod fold;
 mod fold_constants;
 pub mod infer;
 pub mod interp;
 mod ops;
+mod remove_dead;
+mod simplify_movement;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -28,8 +31,11 @@ mod verify;
 pub use builder::Builder;
 pub use channels::mark_channels;
 pub use decompose::decompose;
+pub use eliminate_common::eliminate_common;
 pub use fold::fold;
 pub use fold_constants::fold_constants;
 pub use ops::*;
+pub use remove_dead::remove_dead;
+pub use simplify_movement::simplify_movement;
 pub use tensor::*;
 pub use verify::verify;
