@@ -107,7 +107,7 @@ pub fn lower(kernel: &Kernel, facts: &Facts) -> Result<LinearKernel> {
 }
 
 fn simplify_kernel(mut kernel: Kernel, _: &Facts) -> Result<Kernel> {
-    kernel.sink = crate::uop::simplify_kernel(&mut kernel.uops, kernel.sink);
+    kernel.sink = crate::uop::simplify_kernel(&mut kernel.uops, kernel.sink)?;
     Ok(kernel)
 }
 

@@ -12,6 +12,8 @@ pub struct Options {
     pub dump_dir: Option<PathBuf>,
     /// Pass after which to stop; one of [`super::passes`].
     pub stop_after: Option<String>,
+    /// Rewrites that rules may make in each kernel after the schedule; `None` is without end.
+    pub fuel: Option<u64>,
     /// Goes into the manifest.
     pub meta: Meta,
 }

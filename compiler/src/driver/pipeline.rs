@@ -151,6 +151,9 @@ impl Pipeline<'_> {
         let mut program = schedule::schedule(&graph, &facts, &self.options.name)?;
         drop(graph);
         merge_equal(&mut program);
+        for kernel in &mut program.kernels {
+            kernel.uops.set_fuel(self.options.fuel);
+        }
         self.program_fence("schedule", &program, None)?;
 
         self.begin("opt", program.kernels.len());

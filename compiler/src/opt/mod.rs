@@ -77,6 +77,7 @@ fn finish(
     // Fresh numbers far above the old ones, then down: no two ranges ever share one.
     let mut number = 0;
     let mut out = Uops::new();
+    out.continue_from(&g);
     for nest in nests {
         let mut map: FxHashMap<UopId, UopId> = FxHashMap::default();
         for &range in &nest.order {
@@ -107,6 +108,7 @@ fn finish(
     let sink = import(&mut out, &g, sink);
     // Low numbers again.
     let mut low = Uops::new();
+    low.continue_from(&g);
     let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
     for id in out.toposort(&[sink]) {
         let node = out.get(id);

@@ -264,7 +264,7 @@ impl<'a> Assembly<'a> {
             ..
         } = nests;
         let sink = g.sink(&stores);
-        let (uops, sink) = ranges::tidy_ranges(g, sink);
+        let (uops, sink) = ranges::tidy_ranges(g, sink)?;
         origins.sort_by_key(|o| o.0);
         origins.dedup_by(|a, b| a.1 == b.1);
         let origins: Vec<Origin> = origins.into_iter().map(|(_, o)| (*o).clone()).collect();

@@ -8,20 +8,24 @@
 //! Example: a store over `c` in 0..768 that loads `x[c / 64, c % 64]` becomes one over `h` in 0..12 and
 //! `d` in 0..64 that loads `x[h, d]`.
 
+use crate::diag::Result;
 use crate::uop::{Axis, Binary, Op, Sources, UopId, Uops, simplify_kernel};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Splits ranges, then renumbers into a fresh arena. Returns it with its sink.
-pub fn tidy_ranges(mut g: Uops, mut sink: UopId) -> (Uops, UopId) {
+///
+/// # Errors
+/// Bug when rewrite rules go round in circles.
+pub fn tidy_ranges(mut g: Uops, mut sink: UopId) -> Result<(Uops, UopId)> {
     for _ in 0..4 {
-        sink = simplify_kernel(&mut g, sink);
+        sink = simplify_kernel(&mut g, sink)?;
         let cuts = find_cuts(&g, sink);
         if cuts.is_empty() {
             break;
         }
         sink = split(&mut g, sink, &cuts);
     }
-    renumber(&g, sink)
+    Ok(renumber(&g, sink))
 }
 
 /// For each range, the divisors that its index expressions use, as a chain that divides its extent.
@@ -190,6 +194,7 @@ fn renumber(g: &Uops, sink: UopId) -> (Uops, UopId) {
         .map(|(n, &r)| (r, n as u32))
         .collect();
     let mut out = Uops::new();
+    out.continue_from(g);
     let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
     for id in order {
         let node = g.get(id);

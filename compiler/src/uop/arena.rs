@@ -11,6 +11,7 @@
 
 use super::dtype::{DType, Type};
 use super::ops::{Axis, Binary, Op, ReduceOp, Unary};
+use super::rules;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -38,12 +39,48 @@ pub struct Node {
 pub struct Uops {
     nodes: Vec<Node>,
     ids: FxHashMap<Node, UopId>,
+    /// Most rewrites of rules; `None` is without end.
+    limit: Option<u64>,
+    /// Rewrites so far.
+    rewrites: u64,
+    /// A rule that did not end.
+    fault: Option<&'static str>,
 }
 
 impl Uops {
     /// An empty arena.
     pub fn new() -> Self {
         Self::default()
+    }
+    /// Sets how many rewrites rules may make from now on; `None` is without end.
+    pub fn set_fuel(&mut self, limit: Option<u64>) {
+        self.limit = limit;
+        self.rewrites = 0;
+    }
+    /// Rewrites that rules may still make.
+    pub fn fuel(&self) -> u64 {
+        self.limit
+            .map_or(u64::MAX, |l| l.saturating_sub(self.rewrites))
+    }
+    /// Rewrites that rules have made.
+    pub fn rewrites(&self) -> u64 {
+        self.rewrites
+    }
+    /// A rule whose rewriting was stopped because it did not end.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+    /// Takes over fuel and fault of the arena that this one is a copy of.
+    pub fn continue_from(&mut self, other: &Uops) {
+        self.limit = other.limit;
+        self.rewrites = other.rewrites;
+        self.fault = self.fault.or(other.fault);
+    }
+    pub(super) fn burn(&mut self) {
+        self.rewrites = self.rewrites.saturating_add(1);
+    }
+    pub(super) fn set_fault(&mut self, rule: &'static str) {
+        self.fault.get_or_insert(rule);
     }
     /// Number of nodes, reachable or not.
     pub fn len(&self) -> usize {
@@ -183,40 +220,15 @@ impl Uops {
 
     // ---- arithmetic with the trivial cases folded ----
 
-    /// Two-source arithmetic. Folds Index constants and the identities of 0 and 1 on Index.
+    /// Two-source arithmetic. Applies the trivial rules on Index and Bool constants, without fuel.
     pub fn binary(&mut self, op: Binary, a: UopId, b: UopId) -> UopId {
         let ty = self.ty(a);
-        if ty == Type::INDEX {
-            if let (Some(x), Some(y)) = (self.as_int(a), self.as_int(b))
-                && let Some(folded) = fold_index(op, x, y)
-            {
-                return if op.is_compare() {
-                    self.bool(folded != 0)
-                } else {
-                    self.index(folded)
-                };
-            }
-            let (ca, cb) = (self.as_int(a), self.as_int(b));
-            match (op, ca, cb) {
-                (Binary::Add, Some(0), _) | (Binary::Mul, Some(1), _) => return b,
-                (Binary::Add | Binary::Sub, _, Some(0))
-                | (Binary::Mul | Binary::FloorDiv, _, Some(1)) => return a,
-                (Binary::Mul, Some(0), _)
-                | (Binary::Mul, _, Some(0))
-                | (Binary::FloorMod, _, Some(1)) => {
-                    return self.index(0);
-                }
-                _ => {}
-            }
-        }
-        if ty == Type::BOOL {
-            match (op, self.as_int(a), self.as_int(b)) {
-                (Binary::And, Some(1), _) | (Binary::Or, Some(0), _) => return b,
-                (Binary::And, _, Some(1)) | (Binary::Or, _, Some(0)) => return a,
-                (Binary::And, Some(0), _) | (Binary::And, _, Some(0)) => return self.bool(false),
-                (Binary::Or, Some(1), _) | (Binary::Or, _, Some(1)) => return self.bool(true),
-                _ => {}
-            }
+        let constant = self.as_const(a).is_some() || self.as_const(b).is_some();
+        if constant
+            && (ty == Type::INDEX || ty == Type::BOOL)
+            && let Some(folded) = rules::fold(self, op, a, b)
+        {
+            return folded;
         }
         let result = if op.is_compare() {
             ty.with_scalar(DType::Bool)

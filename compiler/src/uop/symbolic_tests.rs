@@ -1,7 +1,7 @@
 //! Random expressions keep their value; the cases that convolutions and reshapes make simplify fully.
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::uop::{Axis, fold_index};
+use crate::uop::{Axis, Bounds, fold_index};
 use proptest::prelude::*;
 
 fn eval(g: &Uops, id: UopId, values: &[i64]) -> i64 {

@@ -35,6 +35,9 @@ pub struct PassArgs {
     /// Stop after a pass
     #[arg(long, value_name = "PASS")]
     pub stop_after: Option<String>,
+    /// Rewrites that rules may make in each kernel, to find a wrong one by halving (see docs/rules.md)
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
     /// Print the time of each pass
     #[arg(long)]
     pub time_passes: bool,
@@ -104,6 +107,7 @@ impl Prepared {
             name: self.name,
             dump_dir: passes.dump_dir.clone(),
             stop_after: passes.stop_after.clone(),
+            fuel: passes.fuel,
             meta: self.meta,
         };
         let mut progress = Progress::new();
