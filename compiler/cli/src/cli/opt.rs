@@ -136,7 +136,7 @@ param f32 [8] write
     #[test]
     fn bad_text_names_line_and_column() {
         for (from, to, place) in [
-            ("%2, %0", "%2, %9", "line 8, column 21"),
+            ("%2, %0", "%2, %9", "line 8, column 20"),
             ("load %1", "loda %1", "line 6, column 6"),
             ("[8] write", "[8] wrote", "line 3, column 15"),
             ("loop 8", "loop 9", "line 6"),
