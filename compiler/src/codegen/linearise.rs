@@ -1,6 +1,6 @@
 //! From expressions to a list: loops open and close, every value is computed once, where it can be.
 //!
-//! In: the stores of one nest, after `vectorise`. Out: nodes appended to a list. A value is placed in the outermost
+//! In: nests, each of them stores over the same loops, after `vectorise`. Out: a list. Neighbours share the loops that they have in common. A value is placed in the outermost
 //! loop in which its ranges are bound. A reduce becomes a register, a loop and a read; reduces over the same
 //! ranges that do not need each other share one loop, which is how unrolled copies become a register tile. Runs last.
 //!
@@ -9,9 +9,7 @@
 
 use super::unroll::combine;
 use crate::diag::{Error, Result};
-use crate::uop::{
-    Axis, Binary, DType, FreeRanges, Op, ReduceOp, Sources, Type, UopId, Uops, rebuild,
-};
+use crate::uop::{Binary, DType, FreeRanges, Op, ReduceOp, Sources, Type, UopId, Uops, rebuild};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The list under construction.
@@ -38,25 +36,59 @@ impl<'a> Linear<'a> {
         }
     }
 
-    /// Adds one nest: stores over the same loops.
-    pub fn nest(&mut self, stores: &[UopId]) -> Result<()> {
-        let mut loops: Vec<UopId> = stores
-            .iter()
-            .flat_map(|&s| self.free.of(self.g, s).to_vec())
-            .collect();
-        self.sort(&mut loops);
-        self.scopes.push(FxHashMap::default());
-        let targets: Vec<Target> = stores.iter().map(|&s| Target::Store(s)).collect();
-        let done = self.scope(&targets, &mut Vec::new(), &loops);
-        self.scopes.pop();
-        done
+    /// Adds nests, each of them stores over the same loops. Neighbours that have their outermost loops in common share
+    /// them: what comes first in a body runs first.
+    pub fn nests(&mut self, nests: &[Vec<UopId>]) -> Result<()> {
+        let mut all = Vec::with_capacity(nests.len());
+        for stores in nests {
+            let mut loops: Vec<UopId> = stores
+                .iter()
+                .flat_map(|&s| self.free.of(self.g, s).to_vec())
+                .collect();
+            self.sort(&mut loops);
+            all.push((stores.as_slice(), loops));
+        }
+        let views: Vec<(&[UopId], &[UopId])> = all.iter().map(|(s, l)| (*s, &l[..])).collect();
+        self.joined(&views, &mut Vec::new())
     }
 
-    /// Nest order, parallel loops first.
+    /// Nests inside the open ranges, each with the loops that it still needs.
+    fn joined(&mut self, nests: &[(&[UopId], &[UopId])], open: &mut Vec<UopId>) -> Result<()> {
+        let mut rest = nests;
+        while let Some(&(stores, loops)) = rest.first() {
+            let together = match loops.first() {
+                Some(first) => rest
+                    .iter()
+                    .take_while(|n| n.1.first() == Some(first))
+                    .count(),
+                None => 1,
+            };
+            if together == 1 {
+                let targets: Vec<Target> = stores.iter().map(|&s| Target::Store(s)).collect();
+                self.scopes.push(FxHashMap::default());
+                self.scope(&targets, open, loops)?;
+                self.scopes.pop();
+            } else {
+                let range = loops[0];
+                let begin = self.g.add_node(Op::Loop, Type::VOID, [range]);
+                self.list.push(begin);
+                open.push(range);
+                let inner: Vec<_> = rest[..together].iter().map(|n| (n.0, &n.1[1..])).collect();
+                self.joined(&inner, open)?;
+                open.pop();
+                let end = self.g.add_node(Op::EndLoop, Type::VOID, [range]);
+                self.list.push(end);
+            }
+            rest = &rest[together..];
+        }
+        Ok(())
+    }
+
+    /// Nest order.
     fn sort(&self, ranges: &mut Vec<UopId>) {
         ranges.sort_by_key(|&r| match self.g.op(r) {
-            Op::Range { id, axis } => (axis != Axis::Parallel, id),
-            _ => (true, u32::MAX),
+            Op::Range { id, .. } => id,
+            _ => u32::MAX,
         });
         ranges.dedup();
     }

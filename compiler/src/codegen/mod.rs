@@ -153,9 +153,7 @@ pub fn linearise(kernel: Kernel) -> Result<LinearKernel> {
     let nests = nests(&g, kernel.sink);
     let parallel = nests.iter().map(|nest| shared(&g, nest)).max().unwrap_or(1);
     let mut linear = linearise::Linear::new(&mut g);
-    for nest in &nests {
-        linear.nest(nest)?;
-    }
+    linear.nests(&nests)?;
     let list = linear.list;
     let params: Vec<LinearParam> = kernel
         .params

@@ -8,7 +8,7 @@ use super::opts::{At, Opt};
 use super::{finish, weights};
 use crate::diag::{Error, Result};
 use crate::program::Kernel;
-use crate::uop::{Axis, FreeRanges, Op, UopId};
+use crate::uop::{Axis, FreeRanges, UopId};
 
 /// Applies a list of opts to a scheduled kernel.
 ///
@@ -31,6 +31,8 @@ pub fn apply(kernel: &Kernel, opts: &[Opt]) -> Result<Kernel> {
         check_nest(&work, nest)
             .map_err(|why| Error::usage(format!("kernel '{}': {why}", kernel.name)))?;
     }
+    super::join::check(&work, &nests)
+        .map_err(|why| Error::usage(format!("kernel '{}': {why}", kernel.name)))?;
     let mut params = kernel.params.clone();
     for (slot, number) in packs {
         let nest = nests
@@ -91,6 +93,16 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
                 return Err("the reduce is too short or has lanes already".into());
             }
             work.lanes(&mut nests[n], reduce, range, *by);
+        }
+        Opt::Chunk { axis, by } => {
+            let (n, range) = find(work, nests, *axis)?;
+            let (rounds, last) = super::chunk::chunk(work, &nests[n], range, *by)?;
+            nests[n] = rounds;
+            nests.push(last);
+        }
+        Opt::Join { nest, with, depth } => {
+            let (a, b) = (number(nests, *with)?, number(nests, *nest)?);
+            super::join::join(work, nests, a, b, *depth as usize)?;
         }
         Opt::Order { nest, ranges } => {
             let n = number(nests, *nest)?;
@@ -183,25 +195,12 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
         }
     }
     let parallel = |r: &UopId| work.axis(*r) == Axis::Parallel;
+    let serial = |r: &UopId| work.axis(*r) == Axis::Serial;
+    let mut shared = nest.order.iter().skip_while(|r| serial(r));
     let count = nest.order.iter().filter(|r| parallel(r)).count();
-    if !nest.order[..count].iter().all(parallel) {
+    if !shared.by_ref().take(count).all(parallel) {
         return Err(format!(
             "nest {}: parallel ranges are outermost",
-            nest.number
-        ));
-    }
-    let mut serial = nest.order.iter().filter(|&&r| {
-        matches!(
-            work.g.op(r),
-            Op::Range {
-                axis: Axis::Serial,
-                ..
-            }
-        )
-    });
-    if count > 0 && serial.next().is_some() {
-        return Err(format!(
-            "nest {}: a serial range cannot be shared",
             nest.number
         ));
     }

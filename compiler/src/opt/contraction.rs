@@ -6,6 +6,8 @@
 //! larger of its multiply-adds, its loads and the latency of a dependent multiply-add. Vector blocks are
 //! outermost, so that the packed weights of one block stay in cache while all rows pass.
 
+use super::cache::{self, Blocking, Roles};
+use super::chunk;
 use super::nest::{AccessTo, Nest, Work};
 use super::pad::pad_to;
 use crate::target::Facts;
@@ -24,9 +26,29 @@ struct Product {
 pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>> {
     let lanes = lanes(work, &nest, facts);
     let vector = choose_vector(work, &nest)?;
-    find_product(work, &nest, vector)?;
+    let product = find_product(work, &nest, vector)?;
+    let roles = find_roles(work, &nest, &product);
+    let blocking = cache::choose(work, &nest, &roles, lanes * PANEL, facts);
     let mut out = Vec::new();
-    let mut waiting = vec![(nest, vector)];
+    let mut waiting = Vec::new();
+    let mut block = None;
+    match blocking {
+        Blocking::Chunks { range, by } => {
+            let place = nest.order.iter().position(|&r| r == vector)?;
+            match chunk::chunk(work, &nest, range, by) {
+                Ok((rounds, last)) => {
+                    let columns = last.order[place];
+                    waiting.extend([(last, columns), (rounds, vector)]);
+                }
+                Err(_) => waiting.push((nest, vector)),
+            }
+        }
+        Blocking::Rows(rows) => {
+            block = Some(rows);
+            waiting.push((nest, vector));
+        }
+        Blocking::None => waiting.push((nest, vector)),
+    }
     while let Some((mut nest, mut vector)) = waiting.pop() {
         let mut extent = work.extent(vector);
         if extent < 2 {
@@ -70,7 +92,7 @@ pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>>
         }
         let (outer, inner) = work.split(&mut nest, vector, width, Axis::Vector);
         let outer = (extent > width).then_some(outer);
-        out.extend(tile_rows(work, nest, outer, inner, facts));
+        out.extend(tile_rows(work, nest, outer, inner, block, facts));
     }
     Some(out)
 }
@@ -188,12 +210,29 @@ fn find_product(work: &Work<'_>, nest: &Nest, range: UopId) -> Option<Product> {
     }
 }
 
+/// Vectors of a usual tile, to estimate how many panels there are.
+const PANEL: i64 = 3;
+
+fn find_roles(work: &Work<'_>, nest: &Nest, product: &Product) -> Roles {
+    let only = |one: UopId, other: UopId| -> Vec<UopId> {
+        let mut loops = work.loops(nest);
+        loops.retain(|&r| work.depends(one, r) && !work.depends(other, r));
+        loops
+    };
+    Roles {
+        rows: only(product.rows, product.columns),
+        columns: only(product.columns, product.rows),
+        reduce: work.g.src(product.reduce)[1..].to_vec(),
+    }
+}
+
 /// Chooses rows and vectors of the tile, unrolls them, orders the loops.
 fn tile_rows(
     work: &mut Work<'_>,
     nest: Nest,
     outer: Option<UopId>,
     lane: UopId,
+    block: Option<i64>,
     facts: &Facts,
 ) -> Vec<Nest> {
     let Some(product) = find_product(work, &nest, lane) else {
@@ -283,15 +322,25 @@ fn tile_rows(
             continue;
         }
         let mut unrolled = Vec::new();
+        let mut blocks = None;
         for (range, by) in [(row, r), (more, u)] {
             let Some(range) = range else { continue };
             let by = by.min(work.extent(range));
+            let mut outer = range;
             if by > 1 {
-                let (_, inner) = work.split(&mut nest, range, by, Axis::Unroll);
+                let (tiles, inner) = work.split(&mut nest, range, by, Axis::Unroll);
                 unrolled.push(inner);
+                outer = tiles;
+            }
+            let tiles = work.extent(range) / by;
+            if let Some(most) = block.filter(|_| Some(range) == row) {
+                let in_block = (1..tiles).rev().find(|n| tiles % n == 0 && n * by <= most);
+                if let Some(n) = in_block {
+                    blocks = Some(work.split(&mut nest, outer, n, Axis::Loop).0);
+                }
             }
         }
-        order(work, &mut nest, lane, &unrolled);
+        order(work, &mut nest, lane, &unrolled, blocks);
         out.push(nest);
     }
     out
@@ -337,9 +386,15 @@ fn choose_tile(rows: i64, vectors: i64, depthwise: bool, facts: &Facts) -> (i64,
     (best.1, best.2)
 }
 
-/// Loop order: what both operands vary with, vector blocks, rows, then the reduce in the order in which the
+/// Loop order: chunks and blocks of rows, what both operands vary with, vector blocks, rows, then the reduce in the order in which the
 /// row operand lies in memory, then the tile.
-fn order(work: &mut Work<'_>, nest: &mut Nest, lane: UopId, unrolled: &[UopId]) {
+fn order(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    lane: UopId,
+    unrolled: &[UopId],
+    blocks: Option<UopId>,
+) {
     let Some(product) = find_product(work, nest, lane) else {
         return;
     };
@@ -356,7 +411,9 @@ fn order(work: &mut Work<'_>, nest: &mut Nest, lane: UopId, unrolled: &[UopId]) 
     let reduce_ranges: Vec<UopId> = work.g.src(product.reduce)[1..].to_vec();
     let mut keyed: Vec<((u8, i64, usize), UopId)> = Vec::new();
     for (n, &r) in nest.order.iter().enumerate() {
-        let key = if r == lane {
+        let key = if work.axis(r) == Axis::Serial || Some(r) == blocks {
+            (0, 0, n)
+        } else if r == lane {
             (9, 0, n)
         } else if unrolled.contains(&r) {
             (8, 0, n)

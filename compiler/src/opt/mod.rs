@@ -9,7 +9,10 @@
 
 mod apply;
 mod blocks;
+mod cache;
+mod chunk;
 mod contraction;
+mod join;
 mod nest;
 mod opts;
 mod pad;
@@ -32,10 +35,14 @@ use rustc_hash::FxHashMap;
 /// Bug when a pass breaks the kernel.
 pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
     let (mut work, nests) = Work::open(kernel);
-    let mut done: Vec<Nest> = Vec::new();
+    let mut groups: Vec<join::Group> = Vec::new();
     for nest in nests {
         if nest.order.iter().any(|&r| work.g.extent(r).is_none()) {
-            done.push(nest);
+            groups.push(join::Group {
+                depth: nest.order.len(),
+                nests: vec![nest],
+                depths: Vec::new(),
+            });
             continue;
         }
         for nest in blocks::split_blocks(&mut work, nest) {
@@ -47,19 +54,23 @@ pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
                     vectors::vectorise(&mut work, nest, facts)
                 }
             };
-            for mut nest in nests {
-                parallel::share(&mut work, &mut nest, facts);
-                done.push(nest);
+            for mut group in join::group(&work, nests) {
+                parallel::share(&mut work, &mut group, facts);
+                groups.push(group);
             }
         }
     }
-    done.sort_by_key(|n| n.number);
+    groups.sort_by_key(|g| g.nests[0].number);
+    let done: Vec<Nest> = groups.iter().flat_map(|g| g.nests.clone()).collect();
     for nest in &done {
         let ranges = nest.order.iter().map(|&r| work.at(nest, r).range).collect();
         work.log.push(Opt::Order {
             nest: nest.number,
             ranges,
         });
+    }
+    for group in &groups {
+        join::record(&mut work, group);
     }
     weights::choose_packs(&mut work, &done);
     let opts = work.log;
@@ -78,9 +89,13 @@ fn finish(
     let mut number = 0;
     let mut out = Uops::new();
     out.continue_from(&g);
+    let mut map: FxHashMap<UopId, UopId> = FxHashMap::default();
     for nest in nests {
-        let mut map: FxHashMap<UopId, UopId> = FxHashMap::default();
         for &range in &nest.order {
+            // Nests that are joined have loops in common.
+            if map.contains_key(&range) {
+                continue;
+            }
             let Op::Range { axis, .. } = g.op(range) else {
                 return Err(Error::bug(
                     "a nest's order holds something that is no range",

@@ -11,13 +11,15 @@ use crate::program::{Kernel, Layout, Param};
 use crate::uop::{
     Axis, Binary, FreeRanges, Linear, Op, ReduceOp, UopId, Uops, simplify, substitute,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A store and its ranges.
 #[derive(Debug, Clone)]
 pub struct Nest {
     /// Its number, as [`Opt`]s name it.
     pub number: u32,
+    /// Nests of one family are parts of the same loops: none needs what another stores.
+    pub family: u32,
     /// The store.
     pub store: UopId,
     /// Its ranges, outermost first: loops, then what reduces run over.
@@ -63,33 +65,57 @@ impl<'a> Work<'a> {
     /// Opens a kernel: one nest a store.
     pub fn open(kernel: &'a Kernel) -> (Work<'a>, Vec<Nest>) {
         let g = kernel.uops.clone();
-        let id = |r: UopId| match g.op(r) {
+        let id = |g: &Uops, r: UopId| match g.op(r) {
             Op::Range { id, .. } => id,
             _ => 0,
         };
-        let mut nests = Vec::new();
-        let mut next = 0;
-        for &store in g.src(kernel.sink) {
+        let mut nests: Vec<Nest> = Vec::new();
+        let (mut next, mut shared) = (0, false);
+        let mut taken: FxHashSet<UopId> = FxHashSet::default();
+        for store in g.src(kernel.sink).to_vec() {
             let mut order: Vec<UopId> = g
                 .toposort(&[store])
                 .into_iter()
                 .filter(|&r| matches!(g.op(r), Op::Range { .. }))
                 .collect();
-            order.sort_by_key(|&r| id(r));
-            next = next.max(order.last().map_or(0, |&r| id(r) + 1));
+            order.sort_by_key(|&r| id(&g, r));
+            next = next.max(order.last().map_or(0, |&r| id(&g, r) + 1));
+            shared |= order.iter().any(|&r| !taken.insert(r));
             nests.push(Nest {
                 number: nests.len() as u32,
+                family: nests.len() as u32,
                 store,
                 order,
             });
         }
-        let work = Work {
+        let mut work = Work {
             params: &kernel.params,
             next,
             nests: nests.len() as u32,
             log: Vec::new(),
             g,
         };
+        // Whoever wrote the kernel may have used a range twice; cut nests share none.
+        for nest in nests.iter_mut().skip(1).filter(|_| shared) {
+            let copies: FxHashMap<UopId, UopId> = nest
+                .order
+                .iter()
+                .map(|&r| {
+                    let (op, extent) = (work.g.op(r), work.g.src(r)[0]);
+                    let axis = match op {
+                        Op::Range { axis, .. } => axis,
+                        _ => Axis::Loop,
+                    };
+                    let number = work.next;
+                    work.next += 1;
+                    (r, work.g.range(number, extent, axis))
+                })
+                .collect();
+            nest.store = substitute(&mut work.g, nest.store, &copies);
+            for r in &mut nest.order {
+                *r = copies[r];
+            }
+        }
         (work, nests)
     }
 

@@ -56,6 +56,13 @@ pub enum Opt {
         /// New extent.
         to: i64,
     },
+    /// Cuts a sum in chunks that are added in the output buffer: the nest keeps all chunks but the last, which is a new nest.
+    Chunk {
+        /// A range of the reduce.
+        axis: At,
+        /// Extent of a chunk; divides.
+        by: i64,
+    },
     /// A reduce keeps one partial result a lane and combines them at the end.
     Lanes {
         /// A range of the reduce.
@@ -69,6 +76,15 @@ pub enum Opt {
         nest: u32,
         /// Ids of all its ranges.
         ranges: Vec<u32>,
+    },
+    /// A nest shares the outermost loops of one before it. Given after every order.
+    Join {
+        /// Number of the nest.
+        nest: u32,
+        /// Number of the one before it.
+        with: u32,
+        /// How many loops.
+        depth: u32,
     },
     /// A weight is laid out in the order in which a nest reads it. Given last.
     Pack {
@@ -119,6 +135,8 @@ impl fmt::Display for Opt {
             Opt::Peel { axis, at } => write!(f, "peel({axis},{at})"),
             Opt::PadTo { axis, to } => write!(f, "pad({axis},{to})"),
             Opt::Lanes { axis, by } => write!(f, "lanes({axis},{by})"),
+            Opt::Chunk { axis, by } => write!(f, "chunk({axis},{by})"),
+            Opt::Join { nest, with, depth } => write!(f, "join({nest},{with},{depth})"),
             Opt::Order { nest, ranges } => {
                 write!(f, "order({nest}")?;
                 for r in ranges {
@@ -214,6 +232,21 @@ impl FromStr for Opt {
                 },
                 2,
             ),
+            "chunk" => (
+                Opt::Chunk {
+                    axis: at(0)?,
+                    by: number(1)?,
+                },
+                2,
+            ),
+            "join" => (
+                Opt::Join {
+                    nest: small(0)?,
+                    with: small(1)?,
+                    depth: small(2)?,
+                },
+                3,
+            ),
             "order" => (
                 Opt::Order {
                     nest: small(0)?,
@@ -272,10 +305,10 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) \
+        let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) chunk(0.6,64) join(1,0,2) \
                     order(0,5,3,7) pack(2,0) stage(1,0.3) tensorcore(16,16,32)";
         let opts = parse_opts(text).unwrap();
-        assert_eq!(opts.len(), 9);
+        assert_eq!(opts.len(), 11);
         assert_eq!(parse_opts(&print_opts(&opts)).unwrap(), opts);
         let json = serde_json::to_string(&opts).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Opt>>(&json).unwrap(), opts);

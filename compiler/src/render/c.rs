@@ -11,7 +11,7 @@ use super::c_prelude::{PRELUDE, memory, name, vector, vector_types};
 use super::c_values::{binary, bitcast, cast, constant, unary};
 use crate::diag::{Error, Result};
 use crate::program::{Access, LinearKernel};
-use crate::uop::{Axis, Binary, Bounds, DType, Op, Type, UopId};
+use crate::uop::{Axis, Binary, Bounds, DType, Op, Type, UopId, Uops};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -29,7 +29,8 @@ pub fn render(kernel: &LinearKernel) -> Result<String> {
         next: 0,
         types: BTreeSet::new(),
         bounds: Bounds::new(),
-        stores_inside: loops_with_stores(kernel),
+        loops_for_one: loops_for_one(kernel),
+        divided: Vec::new(),
     };
     for &id in &kernel.list {
         printer.item(id)?;
@@ -62,21 +63,31 @@ pub fn render(kernel: &LinearKernel) -> Result<String> {
 }
 
 /// Ranges whose loop holds a store.
-fn loops_with_stores(kernel: &LinearKernel) -> BTreeSet<UopId> {
+fn loops_for_one(kernel: &LinearKernel) -> BTreeSet<UopId> {
     let g = &kernel.uops;
     let mut open = Vec::new();
-    let mut found = BTreeSet::new();
+    let (mut storing, mut sharing) = (BTreeSet::new(), BTreeSet::new());
     for &id in &kernel.list {
         match g.op(id) {
-            Op::Loop => open.push(g.src(id)[0]),
+            Op::Loop => {
+                open.push(g.src(id)[0]);
+                if is_parallel(g, g.src(id)[0]) {
+                    sharing.extend(open.iter().copied());
+                }
+            }
             Op::EndLoop => {
                 open.pop();
             }
-            Op::Store { .. } => found.extend(open.iter().copied()),
+            Op::Store { .. } => storing.extend(open.iter().copied()),
             _ => {}
         }
     }
-    found
+    storing.difference(&sharing).copied().collect()
+}
+
+fn is_parallel(g: &Uops, range: UopId) -> bool {
+    let axis = Axis::Parallel;
+    matches!(g.op(range), Op::Range { axis: a, .. } if a == axis)
 }
 
 pub(super) struct Printer<'a> {
@@ -88,7 +99,10 @@ pub(super) struct Printer<'a> {
     next: usize,
     types: BTreeSet<String>,
     bounds: Bounds,
-    stores_inside: BTreeSet<UopId>,
+    /// Loops that store and that no parallel loop inside divides.
+    loops_for_one: BTreeSet<UopId>,
+    /// For each open loop and guarded block: what is inside belongs to one worker.
+    divided: Vec<bool>,
 }
 
 impl Printer<'_> {
@@ -141,8 +155,9 @@ impl Printer<'_> {
         let node = self.k.uops.get(id).clone();
         match node.op {
             Op::Loop => self.open(node.src[0])?,
-            Op::EndLoop => {
+            Op::EndLoop | Op::EndIf => {
                 self.names.pop();
+                self.divided.pop();
                 self.depth -= 1;
                 self.line("}");
             }
@@ -155,12 +170,8 @@ impl Printer<'_> {
                 let c = self.value(node.src[0])?;
                 self.line(&format!("if ({c}) {{"));
                 self.depth += 1;
+                self.divided.push(self.is_divided());
                 self.names.push(FxHashMap::default());
-            }
-            Op::EndIf => {
-                self.names.pop();
-                self.depth -= 1;
-                self.line("}");
             }
             Op::Acc { id: number } => {
                 let init = self.value(node.src[0])?;
@@ -192,20 +203,20 @@ impl Printer<'_> {
         Ok(())
     }
 
+    /// True when workers have parted already: what is printed here runs once.
+    fn is_divided(&self) -> bool {
+        self.divided.last() == Some(&true)
+    }
+
     fn open(&mut self, range: UopId) -> Result<()> {
         let g = &self.k.uops;
         let extent = g.extent(range).ok_or_else(|| {
             Error::unsupported("a loop whose length is not known at compile time")
         })?;
-        let parallel = matches!(
-            g.op(range),
-            Op::Range {
-                axis: Axis::Parallel,
-                ..
-            }
-        );
+        let parallel = is_parallel(g, range);
         let r = self.range_name(range);
-        if parallel && self.depth == 1 {
+        let mut divided = self.is_divided();
+        if parallel && !divided {
             // All parallel ranges of this nest, flattened; workers take equal shares.
             let nest = self.parallel_ranges(range);
             let total: i64 = nest
@@ -222,11 +233,13 @@ impl Printer<'_> {
                 let name = self.range_name(n);
                 self.line(&format!("int64_t {name} = w / {below} % {extent};"));
             }
+            divided = true;
         } else if parallel {
             self.line("{");
             self.depth += 1;
         } else {
-            let once = if self.depth == 1 && self.stores_inside.contains(&range) {
+            let once = if !divided && self.loops_for_one.contains(&range) {
+                divided = true;
                 "if (worker == 0) "
             } else {
                 ""
@@ -236,6 +249,7 @@ impl Printer<'_> {
             ));
             self.depth += 1;
         }
+        self.divided.push(divided);
         self.names.push(FxHashMap::default());
         Ok(())
     }
@@ -253,13 +267,7 @@ impl Printer<'_> {
                     inside |= r == first;
                     if inside {
                         depth += 1;
-                        if matches!(
-                            g.op(r),
-                            Op::Range {
-                                axis: Axis::Parallel,
-                                ..
-                            }
-                        ) {
+                        if is_parallel(g, r) {
                             out.push(r);
                         }
                     }
@@ -293,7 +301,7 @@ impl Printer<'_> {
             let gate = self.value(src[2])?;
             guard = format!("if ({gate}) ");
         }
-        if self.depth == 1 {
+        if !self.is_divided() {
             guard = format!("if (worker == 0) {guard}");
         }
         if ty.lanes == 1 {
