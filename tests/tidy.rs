@@ -18,10 +18,14 @@ const LAW: &[(&str, &[&str])] = &[
     ("plan", STAGE),
     ("emit", STAGE),
     (
+        "search",
+        &["diag", "uop", "program", "target", "opt", "codegen"],
+    ),
+    (
         "driver",
         &[
             "diag", "uop", "program", "target", "graph", "onnx", "schedule", "opt", "codegen",
-            "render", "plan", "emit",
+            "render", "plan", "emit", "search",
         ],
     ),
 ];

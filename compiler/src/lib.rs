@@ -18,6 +18,7 @@
 //! | [`render`] | linear list | text |
 //! | [`plan`] | program | arena offsets |
 //! | [`emit`] | program and code | files |
+//! | [`search`] | kernels and times | recipes: choices found by measuring, lockfiles |
 //! | [`driver`] | all | the one visible list of passes |
 
 pub mod codegen;
@@ -31,5 +32,6 @@ pub mod plan;
 pub mod program;
 pub mod render;
 pub mod schedule;
+pub mod search;
 pub mod target;
 pub mod uop;

@@ -33,6 +33,12 @@ pub fn fingerprint(kernel: &Kernel) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// [`fingerprint`] in hex, as files name kernels.
+pub fn kernel_hash(kernel: &Kernel) -> String {
+    let print = fingerprint(kernel);
+    print.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Nodes below `root` in post-order: depends on the DAG only, not on the arena's numbers.
 fn walk(uops: &Uops, root: UopId) -> Vec<UopId> {
     let mut out = Vec::new();

@@ -4,12 +4,13 @@
 //! whose steps point at them and whose weight buffers have the layouts that the kernels chose. Equal
 //! kernels are found by [`fingerprint`], before optimisation (each is optimised once) and after.
 
-use super::fingerprint::fingerprint;
+use super::fingerprint::{fingerprint, kernel_hash};
 use crate::codegen::{self, Lowered};
 use crate::diag::{Error, Result};
 use crate::opt;
 use crate::program::verify::verify_scheduled;
 use crate::program::{BufferId, BufferKind, Kernel, Layout, Program, Weight};
+use crate::search::{LockedKernel, Recipe, Recipes};
 use crate::target::Facts;
 use crate::uop::{FreeRanges, Op};
 use rayon::prelude::*;
@@ -48,15 +49,21 @@ pub fn run_pass(name: &str, state: Lowered, facts: &Facts) -> Result<Lowered> {
 }
 
 /// Makes equal kernels one. Origins of the merged ones are kept by their steps.
-pub(super) fn merge_equal(program: &mut Program) {
+///
+/// `numbers` are what `codegen` takes besides the kernel, one for each: they must agree too. Returns those that are left.
+pub(super) fn merge_equal(program: &mut Program, numbers: &[Option<u32>]) -> Vec<Option<u32>> {
     let prints: Vec<[u8; 32]> = program.kernels.par_iter().map(fingerprint).collect();
-    let mut first: FxHashMap<[u8; 32], usize> = FxHashMap::default();
+    let mut first: FxHashMap<([u8; 32], Option<u32>), usize> = FxHashMap::default();
     let mut kept = Vec::new();
+    let mut left = Vec::new();
     let mut map = Vec::with_capacity(prints.len());
-    for (kernel, print) in std::mem::take(&mut program.kernels).into_iter().zip(prints) {
-        let n = *first.entry(print).or_insert(kept.len());
+    let kernels = std::mem::take(&mut program.kernels).into_iter();
+    for (at, (kernel, print)) in kernels.zip(prints).enumerate() {
+        let number = numbers.get(at).copied().flatten();
+        let n = *first.entry((print, number)).or_insert(kept.len());
         if n == kept.len() {
             kept.push(kernel);
+            left.push(number);
         }
         map.push(n);
     }
@@ -64,31 +71,72 @@ pub(super) fn merge_equal(program: &mut Program) {
     for step in &mut program.steps {
         step.kernel = map[step.kernel];
     }
+    left
 }
 
-/// Optimises every kernel, `advance` called after each, and gives weight buffers the chosen layouts.
+/// Optimises every kernel, `advance` called after each, and gives weight buffers the chosen layouts. Returns what was chosen.
 pub(super) fn optimise_all(
     program: &mut Program,
     facts: &Facts,
+    recipes: &Recipes,
     advance: &(dyn Fn() + Sync),
-) -> Result<()> {
-    let optimised: Vec<Kernel> = program
+) -> Result<Vec<LockedKernel>> {
+    let done: Vec<(Kernel, LockedKernel)> = program
         .kernels
         .par_iter()
         .map(|kernel| {
-            let (mut done, _opts) =
-                opt::optimise(kernel, facts).map_err(|e| name_kernel(e, kernel))?;
+            let hash = kernel_hash(kernel);
+            let (mut done, recipe) =
+                choose(kernel, &hash, facts, recipes).map_err(|e| name_kernel(e, kernel))?;
             done.name.clone_from(&kernel.name);
             advance();
-            Ok(done)
+            let name = kernel.name.clone();
+            Ok((done, LockedKernel { hash, name, recipe }))
         })
         .collect::<Result<_>>()?;
+    let (optimised, chosen): (Vec<Kernel>, _) = done.into_iter().unzip();
     for (before, after) in program.kernels.iter().zip(&optimised) {
         check_params(before, after)?;
     }
     program.kernels = optimised;
     share_weight_layouts(program);
-    assign_weight_layouts(program)
+    assign_weight_layouts(program)?;
+    Ok(chosen)
+}
+
+/// The optimised kernel and how it came about: as given, else by heuristic.
+fn choose(
+    kernel: &Kernel,
+    hash: &str,
+    facts: &Facts,
+    recipes: &Recipes,
+) -> Result<(Kernel, Recipe)> {
+    let given = recipes.get(hash);
+    if let Some(file) = &recipes.complete {
+        let again = "the model, its options or tinyc have changed: write it again with --lock and without --locked";
+        let short = &hash[..12];
+        let Some(recipe) = given else {
+            return Err(Error::usage(format!(
+                "{file} has no choices for kernel '{}' ({short})",
+                kernel.name
+            ))
+            .help(again));
+        };
+        let done = recipe.apply(kernel).map_err(|e| {
+            Error::usage(format!(
+                "{file}: the choices for kernel '{}' ({short}) do not apply: {}",
+                kernel.name, e.message
+            ))
+            .help(again)
+        })?;
+        return Ok((done, recipe.clone()));
+    }
+    if let Some(recipe) = given
+        && let Ok(done) = recipe.apply(kernel)
+    {
+        return Ok((done, recipe.clone()));
+    }
+    Recipe::heuristic(kernel, facts)
 }
 
 /// Lets a kernel that picks a few elements from a big weight (an embedding table) take the layout in which another
@@ -388,7 +436,7 @@ mod tests {
     fn equal_kernels_merge() {
         let row = Layout::row_major(&[4, 6]);
         let mut p = program(vec![row.clone(), packed(), row]);
-        merge_equal(&mut p);
+        merge_equal(&mut p, &[]);
         assert_eq!(p.kernels.len(), 2);
         let steps: Vec<_> = p.steps.iter().map(|s| s.kernel).collect();
         assert_eq!(steps, [0, 1, 0]);

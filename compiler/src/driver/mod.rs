@@ -25,7 +25,7 @@ mod progress;
 pub mod replay;
 
 pub use crate::codegen::Lowered;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, kernel_hash};
 pub use kernels::{kernel_passes, run_pass};
 pub use options::{Options, identifier};
 pub use pipeline::{Compiled, Outcome, compile, compile_until, passes};

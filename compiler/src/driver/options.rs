@@ -1,6 +1,7 @@
 //! What a user may choose about a compilation, in one struct that the command line builds.
 
 use crate::program::Meta;
+use crate::search::Recipes;
 use std::path::PathBuf;
 
 /// Choices of one compilation.
@@ -14,6 +15,8 @@ pub struct Options {
     pub stop_after: Option<String>,
     /// Rewrites that rules may make in each kernel after the schedule; `None` is without end.
     pub fuel: Option<u64>,
+    /// Choices known before: of a lockfile, of earlier searches.
+    pub recipes: Recipes,
     /// Goes into the manifest.
     pub meta: Meta,
 }

@@ -13,7 +13,7 @@ use crate::diag::{Error, Result};
 use crate::graph::{self, Graph};
 use crate::program::text::{print_kernel, print_linear};
 use crate::program::verify::{verify_kernel, verify_linear, verify_scheduled};
-use crate::program::{Built, Kernel, LinearKernel, Plan, Program};
+use crate::program::{Built, Kernel, LinearKernel, Meta, Plan, Program};
 use crate::target::{Facts, Target};
 use crate::{plan, schedule};
 use rayon::prelude::*;
@@ -150,7 +150,7 @@ impl Pipeline<'_> {
         self.begin("schedule", 0);
         let mut program = schedule::schedule(&graph, &facts, &self.options.name)?;
         drop(graph);
-        merge_equal(&mut program);
+        merge_equal(&mut program, &[]);
         for kernel in &mut program.kernels {
             kernel.uops.set_fuel(self.options.fuel);
         }
@@ -158,11 +158,21 @@ impl Pipeline<'_> {
 
         self.begin("opt", program.kernels.len());
         let progress = Mutex::new(&mut *self.progress);
-        optimise_all(&mut program, &facts, &|| advance(&progress))?;
-        merge_equal(&mut program);
+        let recipes = &self.options.recipes;
+        let chosen = optimise_all(&mut program, &facts, recipes, &|| advance(&progress))?;
+        let prefetches: Vec<_> = chosen.iter().map(|k| k.recipe.prefetch).collect();
+        self.report.kernels = chosen;
+        let prefetches = merge_equal(&mut program, &prefetches);
         self.program_fence("opt", &program, None)?;
 
-        let linear = self.codegen(&program, &facts)?;
+        let numbers: Vec<Facts> = prefetches
+            .into_iter()
+            .map(|own| Facts {
+                prefetch_bytes: own.unwrap_or(facts.prefetch_bytes),
+                ..facts.clone()
+            })
+            .collect();
+        let linear = self.codegen(&program, &numbers)?;
 
         self.begin("plan", 0);
         let plan = plan::plan(&program, &facts)?;
@@ -172,12 +182,23 @@ impl Pipeline<'_> {
             program,
             linear,
             plan,
-            meta: self.options.meta.clone(),
+            meta: self.meta(),
         })
     }
 
-    /// The passes of `codegen`, each over all kernels.
-    fn codegen(&mut self, program: &Program, facts: &Facts) -> Result<Vec<LinearKernel>, Halt> {
+    /// What the manifest says: also how many kernels have choices that a search found.
+    fn meta(&self) -> Meta {
+        let mut meta = self.options.meta.clone();
+        let tuned = self.report.tuned();
+        if tuned > 0 {
+            let all = self.report.kernels.len();
+            meta.options.push(format!("tuned={tuned}/{all}"));
+        }
+        meta
+    }
+
+    /// The passes of `codegen`, each over all kernels. `facts` has the numbers for each.
+    fn codegen(&mut self, program: &Program, facts: &[Facts]) -> Result<Vec<LinearKernel>, Halt> {
         let mut kernels: Vec<Kernel> = program.kernels.clone();
         for &(name, pass) in codegen::KERNEL_PASSES {
             self.begin(name, kernels.len());
@@ -185,7 +206,8 @@ impl Pipeline<'_> {
             kernels = kernels
                 .into_par_iter()
                 .zip(&program.kernels)
-                .map(|(kernel, named)| {
+                .zip(facts)
+                .map(|((kernel, named), facts)| {
                     let done = pass(kernel, facts).map_err(|e| name_kernel(e, named))?;
                     advance(&progress);
                     Ok(done)
@@ -211,7 +233,8 @@ impl Pipeline<'_> {
             lists = lists
                 .into_par_iter()
                 .zip(&program.kernels)
-                .map(|(list, named)| pass(list, facts).map_err(|e| name_kernel(e, named)))
+                .zip(facts)
+                .map(|((list, named), facts)| pass(list, facts).map_err(|e| name_kernel(e, named)))
                 .collect::<Result<_>>()?;
             self.list_fence(name, &lists)?;
         }

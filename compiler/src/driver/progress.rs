@@ -1,5 +1,6 @@
 //! What a compilation tells while it runs, and the times it reports at its end.
 
+use crate::search::LockedKernel;
 use std::time::{Duration, Instant};
 
 /// Told about stages while they run. The command line shows a bar; libraries use [`Silent`].
@@ -36,6 +37,8 @@ pub struct StageTime {
 pub struct Report {
     /// Wall time of each pass, in order.
     pub times: Vec<StageTime>,
+    /// What was chosen for each distinct kernel of the schedule.
+    pub kernels: Vec<LockedKernel>,
     /// What [`Progress::warn`] was told.
     pub warnings: Vec<String>,
 }
@@ -47,6 +50,10 @@ impl Report {
             pass,
             time: start.elapsed(),
         });
+    }
+    /// Kernels whose choices a search found.
+    pub fn tuned(&self) -> usize {
+        self.kernels.iter().filter(|k| k.recipe.tuned).count()
     }
     /// Wall time of all passes.
     pub fn total(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! `tinyc compile`: a model into artifacts.
 
 use super::exit::Exit;
+use super::lock::LockArgs;
 use super::output::{self, bytes, flops, seconds};
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::progress::Progress;
@@ -30,6 +31,8 @@ pub struct Args {
     bind: BindArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Threads that the artifact uses unless its caller says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
@@ -57,17 +60,22 @@ impl From<EmitArg> for Emit {
     }
 }
 
-pub fn run(args: Args) -> Result<Exit> {
+pub fn run(mut args: Args) -> Result<Exit> {
+    let lock = args.lock.read(&mut args.target)?;
     let target = registry::open(&args.target)?;
     let start = Instant::now();
     let mut prepared = Prepared::open(&args.model, args.name.as_deref(), &args.bind, &[])?;
     prepared.note_option(format!("cpu={}", target.facts().name));
     prepared.note_option(format!("threads={}", args.threads));
+    if let Some(lock) = &lock {
+        prepared.use_recipes(args.lock.recipes(lock, &*target)?);
+    }
     let import = start.elapsed();
     let compiled = match prepared.compile_until(&*target, &args.passes)? {
         Outcome::Finished(compiled) => compiled,
         Outcome::Stopped(_) => return Ok(Exit::Success),
     };
+    args.lock.write(&compiled.report, &*target)?;
     let dir = &args.output;
     std::fs::create_dir_all(dir)
         .map_err(|e| Error::environment(format!("cannot create {}: {e}", dir.display())))?;
@@ -107,6 +115,8 @@ struct Summary {
     chip: String,
     toolchain: String,
     kernels: usize,
+    /// Distinct kernels of the schedule whose choices a search found, and all of them.
+    tuned: (usize, usize),
     launches: usize,
     flops: u64,
     weight_bytes: u64,
@@ -126,6 +136,7 @@ impl Summary {
             chip: target.facts().name.clone(),
             toolchain: String::new(),
             kernels: built.linear.len(),
+            tuned: (compiled.report.tuned(), compiled.report.kernels.len()),
             launches: built.program.steps.len(),
             flops: total_flops(compiled),
             weight_bytes: built.plan.weight_bytes,
@@ -160,6 +171,9 @@ impl Summary {
             "kernels",
             format!("{} in {} launches", self.kernels, self.launches),
         );
+        if let (tuned @ 1.., all) = self.tuned {
+            row("tuned", format!("{tuned} of {all} kernels"));
+        }
         row("work", flops(self.flops));
         row("weights", bytes(self.weight_bytes));
         row(
@@ -213,6 +227,7 @@ mod tests {
             chip: "x86-64-v4".into(),
             toolchain: "clang 19.1.7".into(),
             kernels: 7,
+            tuned: (3, 7),
             launches: 9,
             flops: 4_800_000,
             weight_bytes: 26_140,

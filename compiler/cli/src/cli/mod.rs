@@ -11,6 +11,7 @@ mod element;
 mod exit;
 mod feed;
 mod inspect;
+mod lock;
 mod opt;
 mod output;
 pub(crate) mod prepare;

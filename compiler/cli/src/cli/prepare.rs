@@ -13,6 +13,7 @@ use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::driver::{self, Compiled, Options, Outcome};
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::program::{Meta, Weight};
+use tinyc_compiler::search::Recipes;
 use tinyc_compiler::target::Target;
 
 /// What is fixed at compile time.
@@ -51,6 +52,7 @@ pub struct Prepared {
     pub bound: Vec<String>,
     graph: Graph,
     meta: Meta,
+    recipes: Recipes,
 }
 
 impl Prepared {
@@ -85,12 +87,18 @@ impl Prepared {
                 bound: source.bound.clone(),
             },
             bound: source.bound,
+            recipes: Recipes::default(),
         })
     }
 
     /// Adds an option to the manifest.
     pub fn note_option(&mut self, option: String) {
         self.meta.options.push(option);
+    }
+
+    /// Compiles with choices that are known already.
+    pub fn use_recipes(&mut self, recipes: Recipes) {
+        self.recipes = recipes;
     }
 
     /// Compiles.
@@ -108,6 +116,7 @@ impl Prepared {
             dump_dir: passes.dump_dir.clone(),
             stop_after: passes.stop_after.clone(),
             fuel: passes.fuel,
+            recipes: self.recipes,
             meta: self.meta,
         };
         let mut progress = Progress::new();
