@@ -31,6 +31,7 @@ const GRAPH_PASSES: &[(&str, GraphPass)] = &[
     ("eliminate-common", graph::eliminate_common),
     ("remove-dead", graph::remove_dead),
     ("decompose", graph::decompose),
+    ("push-through-concat", graph::push_through_concat),
     ("simplify-primitive-movement", graph::simplify_movement),
     ("fold-primitives", graph::fold),
     ("fold-primitive-constants", graph::fold_constants),
