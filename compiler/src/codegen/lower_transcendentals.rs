@@ -5,30 +5,113 @@
 //! after `vectorise`, so that each function is expanded once for all lanes.
 //!
 //! Methods: exp reduces by multiples of ln 2 and scales by the exponent bits in two steps, so that overflow and
-//! denormals come out right; log uses `2 atanh((m-1)/(m+1))` for the mantissa in `sqrt(1/2)..sqrt(2)`; sin and cos reduce
+//! denormals come out right, in one where nobody can tell (see [`Edges`]); log uses `2 atanh((m-1)/(m+1))` for the mantissa in `sqrt(1/2)..sqrt(2)`; sin and cos reduce
 //! by multiples of pi/2 in double precision (Cody and Waite, "Software Manual for the Elementary Functions", 1980);
-//! atan reduces at tan(pi/8); erf is a polynomial below 1 and `1 - exp(-q)` above, both fitted by least squares at Chebyshev points.
+//! atan reduces at tan(pi/8); erf is an odd polynomial below 3.758 and one above, fitted by reweighted least squares at Chebyshev points.
 //! f16 and bf16 are computed in f32, powers and circular functions of f32 in f64.
 
-use crate::uop::{Binary, DType, Op, Sources, Type, Unary, UopId, Uops, rebuild};
-use rustc_hash::FxHashMap;
+use crate::uop::{Binary, DType, Op, ReduceOp, Sources, Type, Unary, UopId, Uops, rebuild};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Expands all transcendental nodes below `root`.
 pub fn lower_transcendentals(g: &mut Uops, root: UopId) -> UopId {
     let mut new: FxHashMap<UopId, UopId> = FxHashMap::default();
-    for id in g.toposort(&[root]) {
+    let order = g.toposort(&[root]);
+    let only_plus_one = only_plus_one(g, &order);
+    for id in order {
         let node = g.get(id).clone();
         let src: Sources = node.src.iter().map(|s| new[s]).collect();
         let to = match node.op {
             Op::Unary(op) if node.ty.scalar.is_float() && is_transcendental(op) => {
-                Math { g }.unary(op, src[0])
+                let edges = if at_most_zero(g, node.src[0]) {
+                    Edges::AtMostZero
+                } else if only_plus_one.contains(&id) {
+                    Edges::PlusOne
+                } else {
+                    Edges::All
+                };
+                let mut math = Math { g };
+                let x = math.without_division(src[0]);
+                math.unary(op, x, edges)
             }
             Op::Binary(Binary::Pow) if node.ty.scalar.is_float() => Math { g }.pow(src[0], src[1]),
+            Op::Binary(Binary::Div)
+                if node.ty.scalar == DType::F32 && is_share(g, node.src[0], node.src[1]) =>
+            {
+                Math { g }.times_inverse(src[0], src[1])
+            }
             op => rebuild(g, op, node.ty, src),
         };
         new.insert(id, to);
     }
     new[&root]
+}
+
+/// What an f32 exponential has to get right at the ends of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edges {
+    /// All: infinity, denormals, zero.
+    All,
+    /// The argument is a difference from a maximum. Results below the normal numbers may be zero: the largest of the row is one.
+    AtMostZero,
+    /// One is added, nobody else looks.
+    PlusOne,
+    /// The argument is between -87 and 88, or the result is not used.
+    None,
+}
+
+/// True for `x - m` where m is a maximum over x.
+fn at_most_zero(g: &Uops, id: UopId) -> bool {
+    g.op(id) == Op::Binary(Binary::Sub) && is_maximum(g, g.src(id)[1])
+}
+
+fn is_maximum(g: &Uops, id: UopId) -> bool {
+    match g.op(id) {
+        Op::Reduce(ReduceOp::Max) => true,
+        Op::Splat | Op::Lane(_) | Op::Fold(_) => is_maximum(g, g.src(id)[0]),
+        Op::Binary(Binary::Max) => g.src(id).iter().any(|&s| is_maximum(g, s)),
+        _ => false,
+    }
+}
+
+/// True for an exponential over the sum of those like it: softmax. The sum is one or more.
+fn is_share(g: &Uops, a: UopId, b: UopId) -> bool {
+    g.op(a) == Op::Unary(Unary::Exp) && at_most_zero(g, g.src(a)[0]) && is_sum(g, b)
+}
+
+fn is_sum(g: &Uops, id: UopId) -> bool {
+    match g.op(id) {
+        Op::Reduce(ReduceOp::Sum) => true,
+        Op::Splat | Op::Lane(_) | Op::Fold(_) => is_sum(g, g.src(id)[0]),
+        Op::Binary(Binary::Add) => g.src(id).iter().all(|&s| is_sum(g, s)),
+        _ => false,
+    }
+}
+
+/// Exponentials that are read only by sums with one.
+fn only_plus_one(g: &Uops, order: &[UopId]) -> FxHashSet<UopId> {
+    let is_exp = |id: UopId| g.op(id) == Op::Unary(Unary::Exp);
+    let (mut with_one, mut others) = (FxHashSet::default(), FxHashSet::default());
+    for &id in order {
+        let src = g.src(id);
+        for &s in src.iter().filter(|&&s| is_exp(s)) {
+            let one = g.op(id) == Op::Binary(Binary::Add)
+                && src.iter().any(|&o| number(g, o) == Some(1.0));
+            if one { &mut with_one } else { &mut others }.insert(s);
+        }
+    }
+    with_one.retain(|id| !others.contains(id));
+    with_one
+}
+
+/// Value of a constant, splatted or not.
+fn number(g: &Uops, id: UopId) -> Option<f64> {
+    let id = if g.op(id) == Op::Splat {
+        g.src(id)[0]
+    } else {
+        id
+    };
+    g.as_float(id)
 }
 
 fn is_transcendental(op: Unary) -> bool {
@@ -53,7 +136,7 @@ pub(super) struct Math<'a> {
 }
 
 impl Math<'_> {
-    fn unary(&mut self, op: Unary, x: UopId) -> UopId {
+    fn unary(&mut self, op: Unary, x: UopId, edges: Edges) -> UopId {
         let scalar = self.g.ty(x).scalar;
         let wide = match (op, scalar) {
             (_, DType::F64) => DType::F64,
@@ -65,6 +148,7 @@ impl Math<'_> {
             a = self.fold_circle(a);
         }
         let y = match op {
+            Unary::Exp if wide == DType::F32 && edges != Edges::All => self.exp_short(a, edges),
             Unary::Exp => self.exp(a),
             Unary::Exp2 => self.exp2(a),
             Unary::Log => self.log(a),
@@ -236,6 +320,87 @@ impl Math<'_> {
         self.scale(p, bits, vanishes)
     }
 
+    /// exp of an f32 in one step; `edges` are never `All`.
+    pub(super) fn exp_short(&mut self, x: UopId, edges: Edges) -> UopId {
+        let k = self.c(x, std::f64::consts::LOG2_E);
+        let magic = self.c(x, 12_582_912.0);
+        let shifted = self.fma(x, k, magic);
+        let n = self.sub(shifted, magic);
+        let (hi, lo) = (
+            self.c(x, -0.693_359_375),
+            self.c(x, 2.121_944_400_546_905_8e-4),
+        );
+        let r = self.fma(n, hi, x);
+        let r = self.fma(n, lo, r);
+        // Relative error 2e-9 for |r| <= ln(2)/2: reweighted least squares at Chebyshev points.
+        let p = self.poly(
+            r,
+            &[
+                1.0,
+                1.0,
+                0.499_999_910_593_032_84,
+                0.166_664_198_040_962_22,
+                0.041_668_225_079_774_86,
+                0.008_374_831_639_230_251,
+                0.001_383_682_247_251_271_2,
+            ],
+        );
+        // The low bits of `shifted` are n; the shift drops the others.
+        let bits = self.bits(shifted, DType::I32);
+        let m = self.i(bits, 23);
+        let exponent = self.bin(Binary::Shl, bits, m);
+        let one = self.i(bits, 127 << 23);
+        let factor = self.add(exponent, one);
+        let factor = self.bits(factor, DType::F32);
+        let mut y = self.mul(p, factor);
+        if edges == Edges::PlusOne {
+            let high = self.c(x, 88.0);
+            let over = self.bin(Binary::Lt, high, x);
+            let infinity = self.c(x, f64::INFINITY);
+            y = self.select(over, infinity, y);
+        }
+        if edges != Edges::None {
+            let low = self.c(x, -87.0);
+            let under = self.bin(Binary::Lt, x, low);
+            let zero = self.c(x, 0.0);
+            y = self.select(under, zero, y);
+        }
+        y
+    }
+
+    /// `a/k` as a product: an argument that is half a unit off is none the worse.
+    fn without_division(&mut self, x: UopId) -> UopId {
+        if self.g.op(x) != Op::Binary(Binary::Div) || self.g.ty(x).scalar != DType::F32 {
+            return x;
+        }
+        let (a, b) = (self.g.src(x)[0], self.g.src(x)[1]);
+        match number(self.g, b) {
+            Some(k) if (1e-30..1e30).contains(&k.abs()) => {
+                let inverse = self.c(x, 1.0 / k);
+                self.mul(a, inverse)
+            }
+            _ => x,
+        }
+    }
+
+    /// `a/b` as `a * (1/b)`, one division for a whole row.
+    fn times_inverse(&mut self, a: UopId, b: UopId) -> UopId {
+        let whole = if self.g.op(b) == Op::Splat {
+            self.g.src(b)[0]
+        } else {
+            b
+        };
+        let one = self.c(whole, 1.0);
+        let inverse = self.bin(Binary::Div, one, whole);
+        let inverse = if whole == b {
+            inverse
+        } else {
+            let ty = self.g.ty(b);
+            self.g.add_node(Op::Splat, ty, [inverse])
+        };
+        self.mul(a, inverse)
+    }
+
     /// exp(r) for |r| <= ln(2)/2 by its Taylor series.
     fn exp_small(&mut self, r: UopId) -> UopId {
         let terms = if self.g.ty(r).scalar == DType::F64 {
@@ -357,7 +522,7 @@ impl Math<'_> {
 
     fn pow(&mut self, x: UopId, y: UopId) -> UopId {
         let scalar = self.g.ty(x).scalar;
-        if let Some(power) = self.number(y) {
+        if let Some(power) = number(self.g, y) {
             // Small whole powers are products: exact for whole numbers, and fast.
             if power == 2.0 {
                 return self.mul(x, x);
@@ -404,15 +569,5 @@ impl Math<'_> {
         let plus_one = self.bin(Binary::Eq, a, one);
         let r = self.select(plus_one, one, r);
         self.cast(r, scalar)
-    }
-
-    /// Value of a constant, splatted or not.
-    fn number(&self, id: UopId) -> Option<f64> {
-        let id = if self.g.op(id) == Op::Splat {
-            self.g.src(id)[0]
-        } else {
-            id
-        };
-        self.g.as_float(id)
     }
 }

@@ -3,7 +3,7 @@
 //! In: an f32 or f64 value, scalar or vector. Out: the value of the function, built from the blocks of
 //! `lower_transcendentals`, where the methods are described.
 
-use super::lower_transcendentals::Math;
+use super::lower_transcendentals::{Edges, Math};
 use crate::uop::{Binary, DType, Unary, UopId};
 
 /// pi/2 in three parts of 33 bits and the rest.
@@ -226,13 +226,24 @@ impl Math<'_> {
         let two = self.c(x, 2.0);
         let one = self.c(x, 1.0);
         let twice = self.mul(a, two);
-        let e = self.exp(twice);
+        let e = if double {
+            self.exp(twice)
+        } else {
+            self.exp_short(twice, Edges::None)
+        };
         let d = self.add(e, one);
         let q = self.bin(Binary::Div, two, d);
         let large = self.sub(one, q);
         let border = self.c(x, 0.6);
         let is_small = self.bin(Binary::Lt, a, border);
         let y = self.select(is_small, small, large);
+        let y = if double {
+            y
+        } else {
+            let end = self.c(x, 10.0);
+            let far = self.bin(Binary::Lt, end, a);
+            self.select(far, one, y)
+        };
         self.with_sign(y, x)
     }
 
@@ -284,42 +295,34 @@ impl Math<'_> {
             let y = self.select(is_small, small, large);
             return self.with_sign(y, x);
         }
+        // erf(a)/a over a^2 scaled to -1..1. From there on erf is one but for 1.1e-7.
+        let scale = self.c(x, 0.141_466_721_892_356_87);
+        let minus_one = self.c(x, -1.0);
+        let t = self.fma(z, scale, minus_one);
         let p = self.poly(
-            z,
-            &[
-                1.128_379_167_080_173_3,
-                -3.761_263_855_271_271e-1,
-                1.128_378_343_817_754_3e-1,
-                -2.686_547_502_643_248e-2,
-                5.221_136_970_775_347e-3,
-                -8.485_409_391_495_889e-4,
-                1.127_449_501_972_562_9e-4,
-                -9.688_970_913_675_095e-6,
-            ],
-        );
-        let small = self.mul(p, a);
-        let limit = self.c(x, 4.0);
-        let b = self.bin(Binary::Min, a, limit);
-        let two = self.c(x, 2.0);
-        let t = self.sub(b, two);
-        let q = self.poly(
             t,
             &[
-                5.364_941_256_168_066,
-                4.418_160_739_816_86,
-                9.237_509_654_873_454e-1,
-                1.646_626_441_674_434e-2,
-                -3.569_746_916_786_442e-3,
-                7.300_277_208_637_082e-4,
-                -1.387_553_862_169_720_4e-4,
-                2.117_771_969_470_218_5e-5,
+                3.760_567_307_472_229e-1,
+                -1.875_483_840_703_964_2e-1,
+                1.389_632_672_071_457e-1,
+                -1.117_919_161_915_779e-1,
+                9.076_307_713_985_443e-2,
+                -7.181_745_022_535_324e-2,
+                5.394_298_583_269_119e-2,
+                -3.759_183_734_655_38e-2,
+                2.522_416_971_623_897_6e-2,
+                -1.714_235_916_733_741_8e-2,
+                9.383_002_296_090_126e-3,
+                -2.981_445_984_914_899e-3,
+                1.909_288_577_735_424e-3,
+                -2.337_439_218_536_019_3e-3,
+                9.257_503_552_362_323e-4,
             ],
         );
-        let minus = self.un(Unary::Neg, q);
-        let e = self.exp(minus);
-        let large = self.sub(one, e);
-        let is_small = self.bin(Binary::Lt, a, one);
-        let y = self.select(is_small, small, large);
-        self.with_sign(y, x)
+        let small = self.mul(p, x);
+        let end = self.c(x, 3.758);
+        let far = self.bin(Binary::Lt, end, a);
+        let sign = self.with_sign(one, x);
+        self.select(far, sign, small)
     }
 }

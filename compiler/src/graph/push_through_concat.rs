@@ -80,7 +80,11 @@ pub fn push_through_concat(graph: &Graph) -> Result<Graph> {
         };
         if let Op::Concat(axis) = t.op {
             let few = (2..=MOST_PARTS).contains(&src.len());
-            if few && t.src.iter().all(|s| once(s) || is_constant(&b, new[s.0 as usize])) {
+            if few
+                && t.src
+                    .iter()
+                    .all(|s| once(s) || is_constant(&b, new[s.0 as usize]))
+            {
                 joined.insert(to, Joined { axis, parts: src });
             }
         }

@@ -151,6 +151,16 @@ impl Printer<'_> {
                 let a = self.whole(node.src[0])?;
                 format!("(-{a})")
             }
+            Op::Unary(Unary::Abs) if easy(ty.scalar) && ty.scalar.is_float() => {
+                let a = self.whole(node.src[0])?;
+                let (mask, value) = if ty.scalar == DType::F64 {
+                    (DType::I64, "INT64_MAX")
+                } else {
+                    (DType::I32, "INT32_MAX")
+                };
+                let m = self.ty(mask.vec(ty.lanes));
+                format!("({c})(({m}){a} & {value})")
+            }
             Op::Unary(Unary::Not) if !ty.scalar.is_float() => {
                 let a = self.whole(node.src[0])?;
                 format!("(~{a})")
