@@ -55,30 +55,52 @@ fn locked_builds_have_one_digest() {
     let first = home.path().join("first");
     works(
         &home.path().join("cache0"),
-        &format!("compile {model} --emit lib,exe --lock {lock_name} -o {}", first.display()),
+        &format!(
+            "compile {model} --emit lib,exe --lock {lock_name} -o {}",
+            first.display()
+        ),
     );
     let build = |name: &str| {
-        let (out, cache) = (home.path().join(name), home.path().join(format!("cache {name}")));
+        let (out, cache) = (
+            home.path().join(name),
+            home.path().join(format!("cache {name}")),
+        );
         works(
             &cache,
-            &format!("compile {model} --emit lib,exe --locked --lock {lock_name} -o {}", out.display()),
+            &format!(
+                "compile {model} --emit lib,exe --locked --lock {lock_name} -o {}",
+                out.display()
+            ),
         );
         digest(&out)
     };
     let (a, b) = (build("a"), build("b"));
     assert!(a.len() >= 6, "{} files", a.len());
     assert!(a == b, "two locked builds differ");
-    assert!(a == digest(&first), "a locked build differs from the one that wrote the lockfile");
+    assert!(
+        a == digest(&first),
+        "a locked build differs from the one that wrote the lockfile"
+    );
 
     // Other choices give another build, the same one twice, and the manifest says that they were searched.
     let text = std::fs::read_to_string(&lock).expect("lockfile");
     let kernel = text.find("opts = \"split").expect("a kernel with a split");
     let end = kernel + text[kernel..].find('\n').expect("a line");
-    let tuned = format!("{}\nprefetch = 1024\ntuned = true{}", &text[..end], &text[end..]);
+    let tuned = format!(
+        "{}\nprefetch = 1024\ntuned = true{}",
+        &text[..end],
+        &text[end..]
+    );
     std::fs::write(&lock, tuned).expect("written");
     let (c, d) = (build("c"), build("d"));
     assert!(c == d && c != a);
-    let shown = works(home.path(), &format!("inspect {} --json", home.path().join("c/mnist.tinyexe").display()));
+    let shown = works(
+        home.path(),
+        &format!(
+            "inspect {} --json",
+            home.path().join("c/mnist.tinyexe").display()
+        ),
+    );
     assert!(shown.stdout.contains("tuned=1/"), "{}", shown.stdout);
 }
 
@@ -89,7 +111,10 @@ fn a_lockfile_that_does_not_fit_is_refused() {
     let lock = home.path().join("a.lock");
     let (model, name) = (mnist(), lock.display().to_string());
     let out = home.path().join("out").display().to_string();
-    works(&cache, &format!("compile {model} --cpu x86-64-v2 --lock {name} -o {out}"));
+    works(
+        &cache,
+        &format!("compile {model} --cpu x86-64-v2 --lock {name} -o {out}"),
+    );
     let text = std::fs::read_to_string(&lock).expect("lockfile");
     let locked = format!("compile {model} --locked --lock {name} -o {out}");
     // The chip is the file's unless the command line names another.
@@ -97,15 +122,33 @@ fn a_lockfile_that_does_not_fit_is_refused() {
     let refused = |args: &str, code: i32, says: &[&str]| {
         let ended = tinyc_in(&cache, args);
         assert_eq!(ended.code, Some(code), "{args}: {}", ended.stderr);
-        let plain = ended.stderr.split_whitespace().filter(|w| *w != "│").collect::<Vec<_>>().join(" ");
+        let plain = ended
+            .stderr
+            .split_whitespace()
+            .filter(|w| *w != "│")
+            .collect::<Vec<_>>()
+            .join(" ");
         for what in says {
             assert!(plain.contains(what), "{what}: {plain}");
         }
     };
-    refused(&format!("{locked} --cpu x86-64-v3"), 2, &["is for x86-64-v2, not x86-64-v3"]);
-    refused(&format!("compile builtin:gpt2_block --locked --lock {name} -o {out}"), 2, &["has no choices for kernel"]);
-    refused(&locked.replace(&name, "/nowhere.lock"), 4, &["/nowhere.lock"]);
-    let changed = |from: &str, to: &str| std::fs::write(&lock, text.replacen(from, to, 1)).expect("written");
+    refused(
+        &format!("{locked} --cpu x86-64-v3"),
+        2,
+        &["is for x86-64-v2, not x86-64-v3"],
+    );
+    refused(
+        &format!("compile builtin:gpt2_block --locked --lock {name} -o {out}"),
+        2,
+        &["has no choices for kernel"],
+    );
+    refused(
+        &locked.replace(&name, "/nowhere.lock"),
+        4,
+        &["/nowhere.lock"],
+    );
+    let changed =
+        |from: &str, to: &str| std::fs::write(&lock, text.replacen(from, to, 1)).expect("written");
     changed("tinyc = \"", "tinyc = \"0");
     refused(&locked, 2, &["was written by tinyc 0"]);
     changed("opts = \"", "opts = \"split(0.99,2,unroll) ");

@@ -4,6 +4,7 @@
 use crate::graph::{Graph, Op, Shape, Tensor, TensorId};
 use crate::program::interp::{Scalar, run_kernel};
 use crate::program::{Bytes, Kernel, Layout, Weight};
+use crate::search::Point;
 use crate::target::Facts;
 use crate::uop::{Binary, DType, ReduceOp, Unary};
 use proptest::prelude::*;
@@ -280,35 +281,45 @@ fn fill(kernel: &Kernel) -> Vec<Vec<Scalar>> {
 fn check(h: &Hand, facts: &Facts) {
     let program = crate::schedule::schedule(&h.0, facts, "test").unwrap();
     for kernel in &program.kernels {
-        let (optimised, _) = crate::opt::optimise(kernel, facts).unwrap();
-        let (mut before, mut after) = (fill(kernel), fill(&optimised));
-        run_kernel(kernel, &mut before).unwrap();
-        run_kernel(&optimised, &mut after).unwrap();
-        for (slot, (old, new)) in kernel.params.iter().zip(&optimised.params).enumerate() {
-            for (index, _) in places(&old.layout) {
-                let x = before[slot][old.layout.place(&index) as usize];
-                let y = after[slot][new.layout.place(&index) as usize];
-                let (Scalar::Float(x), Scalar::Float(y)) = (x, y) else {
-                    panic!("not floats")
-                };
-                assert!(
-                    x == y || (x - y).abs() <= 1e-4 * (1.0 + x.abs()),
-                    "kernel {} slot {slot} at {index:?}: {x} and {y}",
-                    kernel.name
-                );
-            }
+        let (optimised, opts) = crate::opt::optimise(kernel, facts).unwrap();
+        compare(kernel, &optimised);
+        // And some of the ways that a search could go.
+        let points = Point::default().neighbours(&opts, facts);
+        let odd = points.into_iter().step_by(31 + opts.len() % 5);
+        for candidate in odd.filter_map(|p| p.build(kernel, facts, usize::MAX).ok()) {
+            compare(kernel, &candidate.kernel);
         }
-        // A packed layout keeps elements apart.
-        for p in &optimised.params {
-            let mut seen: Vec<i64> = places(&p.layout)
-                .iter()
-                .map(|(i, _)| p.layout.place(i))
-                .collect();
-            seen.sort_unstable();
-            let count = seen.len();
-            seen.dedup();
-            assert_eq!(seen.len(), count, "kernel {}: {:?}", kernel.name, p.layout);
+    }
+}
+
+fn compare(kernel: &Kernel, optimised: &Kernel) {
+    let (mut before, mut after) = (fill(kernel), fill(optimised));
+    run_kernel(kernel, &mut before).unwrap();
+    run_kernel(optimised, &mut after).unwrap();
+    for (slot, (old, new)) in kernel.params.iter().zip(&optimised.params).enumerate() {
+        for (index, _) in places(&old.layout) {
+            let x = before[slot][old.layout.place(&index) as usize];
+            let y = after[slot][new.layout.place(&index) as usize];
+            let (Scalar::Float(x), Scalar::Float(y)) = (x, y) else {
+                panic!("not floats")
+            };
+            assert!(
+                x == y || (x - y).abs() <= 1e-4 * (1.0 + x.abs()),
+                "kernel {} slot {slot} at {index:?}: {x} and {y}",
+                kernel.name
+            );
         }
+    }
+    // A packed layout keeps elements apart.
+    for p in &optimised.params {
+        let mut seen: Vec<i64> = places(&p.layout)
+            .iter()
+            .map(|(i, _)| p.layout.place(i))
+            .collect();
+        seen.sort_unstable();
+        let count = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "kernel {}: {:?}", kernel.name, p.layout);
     }
 }
 

@@ -9,6 +9,7 @@
 //! Example: 197 rows of 3,072 values are 2.4 MB, passed for each of 16 panels. In chunks of 768 they pass once, and
 //! 0.6 MB of results pass four times.
 
+use super::choices::Blocks;
 use super::nest::{Nest, Work};
 use crate::target::Facts;
 use crate::uop::{Axis, UopId};
@@ -52,6 +53,12 @@ pub fn choose(work: &Work<'_>, nest: &Nest, roles: &Roles, panel: i64, facts: &F
     };
     if nest.order.iter().any(|&r| work.axis(r) != Axis::Loop) {
         return Blocking::None;
+    }
+    match work.choices.blocks {
+        Some(Blocks::Whole) => return Blocking::None,
+        Some(Blocks::Chunks(by)) => return Blocking::Chunks { range, by },
+        Some(Blocks::Rows(rows)) => return Blocking::Rows(rows),
+        None => {}
     }
     let (m, n, k) = (
         extent(&roles.rows),

@@ -7,6 +7,7 @@
 //! outermost, so that the packed weights of one block stay in cache while all rows pass.
 
 use super::cache::{self, Blocking, Roles};
+use super::choices;
 use super::chunk;
 use super::nest::{AccessTo, Nest, Work};
 use super::pad::pad_to;
@@ -120,7 +121,8 @@ fn peel_at(
 fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
     let value = work.g.src(nest.store)[1];
     let bytes = work.g.ty(value).scalar.size().max(4);
-    i64::from(facts.lanes(bytes))
+    let whole = i64::from(facts.lanes(bytes));
+    work.choices.lanes.map_or(whole, |l| l.clamp(1, whole))
 }
 
 /// The output loop that becomes the vector: contiguous where it is stored, and in one operand contiguous or
@@ -151,6 +153,11 @@ fn choose_vector(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
         }
         let stored = work.stride(store, range);
         let score = if stored == Some(1) { 1_000_000 } else { 0 } + work.extent(range).min(4096);
+        let score = if work.choices.other_vector {
+            -score
+        } else {
+            score
+        };
         if best.is_none_or(|b| score > b.0) {
             best = Some((score, range));
         }
@@ -279,7 +286,10 @@ fn tile_rows(
         });
     let rows = row.map_or(1, |r| work.extent(r));
     let vectors = more.map_or(1, |r| work.extent(r));
-    let (r, u) = choose_tile(rows, vectors, depthwise, facts);
+    let (r, u) = match work.choices.tile {
+        Some((r, u)) => (r.clamp(1, rows), u.clamp(1, vectors)),
+        None => choose_tile(rows, vectors, depthwise, facts),
+    };
 
     let mut out = Vec::new();
     let mut waiting = vec![(nest, row, more, lane)];
@@ -409,6 +419,7 @@ fn order(
             .map_or(i64::MAX, i64::abs)
     };
     let reduce_ranges: Vec<UopId> = work.g.src(product.reduce)[1..].to_vec();
+    let columns = if work.choices.rows_first { 3 } else { 1 };
     let mut keyed: Vec<((u8, i64, usize), UopId)> = Vec::new();
     for (n, &r) in nest.order.iter().enumerate() {
         let key = if work.axis(r) == Axis::Serial || Some(r) == blocks {
@@ -425,7 +436,7 @@ fn order(
                 work.depends(product.columns, r),
             ) {
                 (true, true) | (false, false) => (0, 0, n),
-                (false, true) => (1, 0, n),
+                (false, true) => (columns, 0, n),
                 (true, false) => (2, -stride(work, r), n),
             }
         } else {
@@ -435,7 +446,9 @@ fn order(
     }
     keyed.sort_unstable_by_key(|k| k.0);
     nest.order = keyed.into_iter().map(|k| k.1).collect();
-    if depthwise {
+    if !depthwise {
+        choices::unroll_steps(work, nest, &reduce_ranges);
+    } else {
         // Few taps: unrolled, so that weights and neighbouring columns stay in registers.
         let taps: i64 = reduce_ranges.iter().map(|&r| work.extent(r)).product();
         let mut ranges = reduce_ranges;

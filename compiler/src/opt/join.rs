@@ -107,6 +107,16 @@ fn pieces(work: &Work<'_>, nest: &Nest, depth: usize) -> i64 {
     loops.map(|&r| work.extent(r)).product()
 }
 
+/// Parts that share nothing.
+pub fn apart(parts: Vec<Nest>) -> Vec<Group> {
+    let alone = |nest: Nest| Group {
+        depth: nest.order.len(),
+        nests: vec![nest],
+        depths: Vec::new(),
+    };
+    parts.into_iter().map(alone).collect()
+}
+
 /// Groups the parts of one nest.
 pub fn group(work: &Work<'_>, mut parts: Vec<Nest>) -> Vec<Group> {
     parts.sort_by_key(|n| n.number);

@@ -10,6 +10,7 @@
 mod apply;
 mod blocks;
 mod cache;
+mod choices;
 mod chunk;
 mod contraction;
 mod join;
@@ -25,6 +26,7 @@ use crate::program::Kernel;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId, Uops, import, substitute};
 pub use apply::apply;
+pub use choices::{Blocks, Choices};
 use nest::{Nest, Work};
 pub use opts::{At, Opt, parse_opts, print_opts};
 use rustc_hash::FxHashMap;
@@ -34,7 +36,20 @@ use rustc_hash::FxHashMap;
 /// # Errors
 /// Bug when a pass breaks the kernel.
 pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
+    optimise_with(kernel, facts, &Choices::default())
+}
+
+/// Chooses by heuristic what `choices` leave open.
+///
+/// # Errors
+/// Usage when the choices give a kernel that is not legal; Bug when a pass breaks it.
+pub fn optimise_with(
+    kernel: &Kernel,
+    facts: &Facts,
+    choices: &Choices,
+) -> Result<(Kernel, Vec<Opt>)> {
     let (mut work, nests) = Work::open(kernel);
+    work.choices = *choices;
     let mut groups: Vec<join::Group> = Vec::new();
     for nest in nests {
         if nest.order.iter().any(|&r| work.g.extent(r).is_none()) {
@@ -54,7 +69,11 @@ pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
                     vectors::vectorise(&mut work, nest, facts)
                 }
             };
-            for mut group in join::group(&work, nests) {
+            let grouped = match choices.apart {
+                true => join::apart(nests),
+                false => join::group(&work, nests),
+            };
+            for mut group in grouped {
                 parallel::share(&mut work, &mut group, facts);
                 groups.push(group);
             }

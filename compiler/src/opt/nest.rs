@@ -6,6 +6,7 @@
 //!
 //! Example: `split(r of 0..64, by 16)` replaces `r` by `outer*16 + inner`.
 
+use super::choices::Choices;
 use super::opts::{At, Opt};
 use crate::program::{Kernel, Layout, Param};
 use crate::uop::{
@@ -49,6 +50,8 @@ pub struct Work<'a> {
     pub next: u32,
     /// Next nest number.
     pub nests: u32,
+    /// What a search decided.
+    pub choices: Choices,
     /// What was done, in order.
     pub log: Vec<Opt>,
 }
@@ -92,6 +95,7 @@ impl<'a> Work<'a> {
             params: &kernel.params,
             next,
             nests: nests.len() as u32,
+            choices: Choices::default(),
             log: Vec::new(),
             g,
         };
@@ -126,6 +130,7 @@ impl<'a> Work<'a> {
             params: self.params,
             next: self.next,
             nests: self.nests,
+            choices: self.choices,
             log: Vec::new(),
         }
     }

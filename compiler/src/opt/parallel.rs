@@ -41,7 +41,11 @@ pub fn share(work: &mut Work<'_>, group: &mut Group, facts: &Facts) {
     let mut pieces = 1;
     let mut chosen: Vec<usize> = Vec::new();
     for (at, &r) in nest.order.iter().enumerate().take(group.depth).skip(rounds) {
-        if pieces >= PIECES || work.axis(r) != Axis::Loop || !loops.contains(&r) || !own(r) {
+        if pieces >= work.choices.pieces.unwrap_or(PIECES)
+            || work.axis(r) != Axis::Loop
+            || !loops.contains(&r)
+            || !own(r)
+        {
             break;
         }
         let again = around

@@ -61,7 +61,8 @@ pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest
 
 fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
     let value = work.g.src(nest.store)[1];
-    i64::from(facts.lanes(work.g.ty(value).scalar.size().max(4)))
+    let whole = i64::from(facts.lanes(work.g.ty(value).scalar.size().max(4)));
+    work.choices.lanes.map_or(whole, |l| l.clamp(1, whole))
 }
 
 /// The loop that is contiguous where it is stored (else the one contiguous in most loads), if long enough.
@@ -208,7 +209,7 @@ fn unroll_windows(work: &mut Work<'_>, nest: &mut Nest) {
     for reduce in work.reduces(nest) {
         let ranges: Vec<UopId> = work.g.src(reduce)[1..].to_vec();
         let taps: i64 = ranges.iter().map(|&r| work.extent(r)).product();
-        if taps <= 16 {
+        if taps <= work.choices.taps.unwrap_or(16) {
             for r in ranges {
                 if work.axis(r) == Axis::Loop {
                     work.set_axis(nest, r, Axis::Unroll);

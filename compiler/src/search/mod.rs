@@ -7,8 +7,11 @@
 //! Example: the recipe `split(0.3,16,vector) order(0,4,3)` of kernel `9f2c...` builds the same machine code wherever that
 //! kernel occurs.
 
+mod candidates;
+mod cost;
 mod lock;
 mod recipe;
 
+pub use candidates::{Candidate, Point, longest};
 pub use lock::{Lock, LockedKernel};
 pub use recipe::{Recipe, Recipes, VERSION};
