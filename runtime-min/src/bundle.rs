@@ -15,6 +15,7 @@
 //! The section `code` has no bytes here: its digest covers everything that the executable loads
 //! outside the bundle. In: the bytes of a bundle or of an executable with one. Out: [`Bundle`].
 
+use crate::identity::{Identity, cut};
 use crate::program::Program;
 use crate::sha256::Sha256;
 use crate::{bytes_at, elf, part, u32_at, u64_at};
@@ -43,6 +44,8 @@ pub enum Kind {
     Kernels,
     /// Model nodes of each launch, one launch a line.
     Origins,
+    /// What each kernel is, one a line; see [`crate::identity`].
+    Identities,
     /// Weights, in the kernels' layouts.
     Weights,
     /// Everything that the executable loads outside the bundle.
@@ -51,12 +54,13 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Manifest,
         Kind::Program,
         Kind::Tensors,
         Kind::Kernels,
         Kind::Origins,
+        Kind::Identities,
         Kind::Weights,
         Kind::Code,
     ];
@@ -70,6 +74,7 @@ impl Kind {
             Kind::Origins => 5,
             Kind::Weights => 6,
             Kind::Code => 7,
+            Kind::Identities => 8,
         }
     }
     /// Name in messages.
@@ -80,6 +85,7 @@ impl Kind {
             Kind::Tensors => "tensors",
             Kind::Kernels => "kernels",
             Kind::Origins => "origins",
+            Kind::Identities => "identities",
             Kind::Weights => "weights",
             Kind::Code => "code",
         }
@@ -254,9 +260,22 @@ impl<'a> Bundle<'a> {
         self.lines(Kind::Origins)
     }
 
-    fn lines(&self, kind: Kind) -> core::str::Lines<'a> {
+    /// What each kernel is, in order; nothing in bundles that do not say so.
+    pub fn identities(&self) -> impl Iterator<Item = Identity<'a>> + use<'a> {
+        self.lines(Kind::Identities).map(Identity::parse)
+    }
+
+    fn lines(&self, kind: Kind) -> impl Iterator<Item = &'a str> + use<'a> {
         let bytes = self.section(kind).map_or(&[][..], |s| s.bytes);
-        core::str::from_utf8(bytes).unwrap_or("").lines()
+        let mut rest = core::str::from_utf8(bytes).unwrap_or("");
+        core::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (line, behind) = cut(rest, b'\n');
+            rest = behind;
+            Some(line)
+        })
     }
 
     fn entry(&self, index: usize) -> Option<Section<'a>> {

@@ -12,11 +12,13 @@
 //! | [`elf`] | an executable | where its bundle and its loaded bytes are |
 //! | [`mod@replay`] | program, [`Device`] | launches in order |
 //! | [`npy`], [`zip`] | `.npy`, `.npz` | arrays |
+//! | [`identity`] | line | what a kernel is |
 //! | [`sha256`] | bytes | digest |
 #![cfg_attr(not(test), no_std)]
 
 pub mod bundle;
 pub mod elf;
+pub mod identity;
 pub mod npy;
 pub mod program;
 pub mod replay;

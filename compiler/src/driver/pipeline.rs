@@ -13,10 +13,12 @@ use crate::diag::{Error, Result};
 use crate::graph::{self, Graph};
 use crate::program::text::{print_kernel, print_linear};
 use crate::program::verify::{verify_kernel, verify_linear, verify_scheduled};
-use crate::program::{Built, Kernel, LinearKernel, Meta, Plan, Program};
+use crate::program::{Built, Identity, Kernel, LinearKernel, Meta, Plan, Program};
+use crate::search::LockedKernel;
 use crate::target::{Facts, Target};
-use crate::{plan, schedule};
+use crate::{opt, plan, schedule};
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -179,17 +181,40 @@ impl Pipeline<'_> {
         let plan = plan::plan(&program, &facts)?;
         self.program_fence("plan", &program, Some(&plan))?;
 
+        let meta = self.meta(&program);
         Ok(Built {
             program,
             linear,
             plan,
-            meta: self.meta(),
+            meta,
         })
     }
 
-    /// What the manifest says: also how many kernels have choices that a search found.
-    fn meta(&self) -> Meta {
+    /// What the manifest says: also what each kernel is, and how many have choices that a search found.
+    fn meta(&self, program: &Program) -> Meta {
         let mut meta = self.options.meta.clone();
+        let chosen: FxHashMap<&str, &LockedKernel> = self
+            .report
+            .kernels
+            .iter()
+            .map(|k| (k.name.as_str(), k))
+            .collect();
+        let identity = |k: &Kernel| {
+            let chosen = chosen.get(k.name.as_str())?;
+            let mut choice = opt::print_opts(&chosen.recipe.opts);
+            if let Some(bytes) = chosen.recipe.prefetch {
+                choice.push_str(&format!(" prefetch={bytes}"));
+            }
+            Some(Identity {
+                hash: chosen.hash.clone(),
+                choice,
+            })
+        };
+        meta.kernels = program
+            .kernels
+            .iter()
+            .map(|k| identity(k).unwrap_or_default())
+            .collect();
         let tuned = self.report.tuned();
         if tuned > 0 {
             let all = self.report.kernels.len();

@@ -3,6 +3,7 @@
 //! In: [`Built`]. Out: an object file with the bundle as the section `tinyc_bundle`, for which the
 //! linker defines start and stop symbols. The digest of the machine code is known only after linking: [`seal`] writes it.
 
+use super::identities::identity_lines;
 use super::launches::{Launches, launches};
 use super::objects::data_object;
 use super::weights::pack_all;
@@ -29,6 +30,8 @@ pub struct Provenance {
     pub toolchain: String,
     /// `part: licence`, for everything that the target links in.
     pub licences: Vec<String>,
+    /// Hash of each kernel's code, see [`super::code_hash`].
+    pub code: Vec<String>,
 }
 
 /// The bundle of a program as an object file.
@@ -56,6 +59,12 @@ pub fn bundle_object(
         (
             Kind::Origins,
             lines(built.program.steps.iter().map(|s| origins(&s.origins))),
+        ),
+        (
+            Kind::Identities,
+            identity_lines(built, &provenance.code)
+                .join("\n")
+                .into_bytes(),
         ),
     ];
     // Table: the small sections, the weights, the code.

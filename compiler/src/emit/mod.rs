@@ -10,10 +10,12 @@
 //! | `objects` | weights, objects | object file, archive |
 //! | `names` | tensor names | identifiers |
 //! | `interface` | program | data of all templates |
+//! | `identities` | program, code | what each kernel is |
 //! | `bundle` | program, weights | what a `.tinyexe` carries |
 //! | `library` | interface, objects | library, header, crate, build-system files |
 
 mod bundle;
+mod identities;
 mod interface;
 mod launches;
 mod library;
@@ -22,6 +24,7 @@ mod objects;
 mod weights;
 
 pub use bundle::{Provenance, bundle_object, seal};
+pub use identities::{code_hash, identity_lines};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, Placed, launches};
 pub use library::{write_file, write_library};

@@ -233,4 +233,15 @@ pub struct Meta {
     pub options: Vec<String>,
     /// Inputs that were bound as constants.
     pub bound: Vec<String>,
+    /// One for each kernel, in order.
+    pub kernels: Vec<Identity>,
+}
+
+/// What a kernel is, apart from its name and its place in a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Hash of the kernel before any choice was made, in hex: the same for equal layers of any model.
+    pub hash: String,
+    /// What was chosen, as text.
+    pub choice: String,
 }

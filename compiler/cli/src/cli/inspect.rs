@@ -6,11 +6,15 @@ use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
 use super::run::executable_path;
 use super::{output, source};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt::Write;
 use std::process::Command;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::emit::{code_hash, identity_lines};
 use tinyc_compiler::program::{BufferKind, Built, Io};
+use tinyc_compiler::target::Target;
+use tinyc_runtime::identity::Identity;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,7 +36,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let target = registry::open(&args.target)?;
     let compiled = Prepared::open(&args.model, None, &args.bind, &[])?
         .compile(&*target, &PassArgs::default())?;
-    let view = View::of(&compiled.built);
+    let view = View::of(&compiled.built, &*target)?;
     if args.json {
         output::json(&view)?;
     } else {
@@ -88,6 +92,12 @@ struct KernelView {
     launches: usize,
     flops: u64,
     parallel: i64,
+    /// Of the kernel before any choice was made; the same for equal layers of any model.
+    hash: String,
+    choice_hash: String,
+    code_hash: String,
+    bytes: u64,
+    choice: String,
     nodes: Vec<String>,
 }
 
@@ -100,18 +110,26 @@ struct BufferView {
 }
 
 impl View {
-    fn of(built: &Built) -> View {
+    fn of(built: &Built, target: &dyn Target) -> Result<View> {
         let io = |io: &Io| IoView {
             name: io.name.clone(),
             dtype: io.dtype.name(),
             shape: io.shape.clone(),
         };
         let program = &built.program;
+        let code: Vec<String> = built
+            .linear
+            .par_iter()
+            .map(|k| code_hash(target, k))
+            .collect::<Result<_>>()?;
+        let lines = identity_lines(built, &code);
         let kernels = built
             .linear
             .iter()
+            .zip(&lines)
             .enumerate()
-            .map(|(i, k)| {
+            .map(|(i, (k, line))| {
+                let identity = Identity::parse(line);
                 let steps = program.steps.iter().filter(|s| s.kernel == i);
                 let mut nodes: Vec<String> = steps
                     .clone()
@@ -124,6 +142,11 @@ impl View {
                     launches: steps.count(),
                     flops: k.flops,
                     parallel: k.parallel,
+                    hash: identity.hash.to_string(),
+                    choice_hash: identity.choice_hash.to_string(),
+                    code_hash: identity.code_hash.to_string(),
+                    bytes: identity.bytes,
+                    choice: identity.choice.to_string(),
                     nodes,
                 }
             })
@@ -144,7 +167,7 @@ impl View {
                 place: format!("{place:?}"),
             })
             .collect();
-        View {
+        Ok(View {
             name: program.name.clone(),
             model_sha256: built.meta.model_sha256.clone(),
             inputs: program.inputs.iter().map(io).collect(),
@@ -154,7 +177,7 @@ impl View {
             arena_lower_bound: built.plan.arena_lower_bound,
             kernels,
             buffers,
-        }
+        })
     }
 
     fn text(&self) -> String {

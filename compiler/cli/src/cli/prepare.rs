@@ -85,6 +85,7 @@ impl Prepared {
                 model_sha256: source.sha256,
                 options,
                 bound: source.bound.clone(),
+                kernels: Vec::new(),
             },
             bound: source.bound,
             recipes: Recipes::default(),

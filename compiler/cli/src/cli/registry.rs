@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::target::{Facts, Target};
-use tinyc_target_cpu::{CpuTarget, Level};
+use tinyc_target_cpu::{CpuTarget, Level, SlowKernel};
 
 /// What the command line chooses about a target.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,9 +55,18 @@ pub const TARGETS: &[Entry] = &[Entry {
             cpu: args.cpu.clone(),
             cc: args.cc.clone(),
             cache: cache_dir(args),
+            slow: slow_kernel()?,
         })?))
     },
 }];
+
+/// The kernel that a test slows down.
+fn slow_kernel() -> Result<Option<SlowKernel>> {
+    match std::env::var("TINYC_SLOW_KERNEL") {
+        Ok(text) if !text.is_empty() => SlowKernel::parse(&text).map(Some),
+        _ => Ok(None),
+    }
+}
 
 /// Where compiled objects are kept: `TINYC_CACHE` (empty for nowhere), else `tinyc` in the user's cache folder.
 fn cache_dir(args: &TargetArgs) -> Option<PathBuf> {

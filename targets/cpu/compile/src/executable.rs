@@ -8,11 +8,12 @@ use crate::library::architecture;
 use crate::toolchain::{Object, temp_dir, write};
 use crate::{CpuTarget, sources};
 use object::{Object as _, ObjectSymbol};
+use rayon::prelude::*;
 use std::collections::HashSet;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Provenance, bundle_object, is_identifier, seal};
+use tinyc_compiler::emit::{Provenance, bundle_object, code_hash, is_identifier, seal};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
@@ -49,7 +50,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
         return Err(Error::usage(format!("'{name}' cannot prefix symbols"))
             .help("give --name an identifier that is not a word of C, C++ or Rust"));
     }
-    let mut list = sources::kernels(built, target.renderer)?;
+    let mut list = sources::kernels(target, built)?;
     list.push(sources::kernel_table(built, level));
     let compiler = target.compiler()?;
     let objects = target.compile(&list)?;
@@ -71,6 +72,11 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
         target: format!("cpu {}", level.name()),
         toolchain: compiler.describe(),
         licences,
+        code: built
+            .linear
+            .par_iter()
+            .map(|k| code_hash(target, k))
+            .collect::<Result<_>>()?,
     };
     let bundle = bundle_object(built, &provenance, architecture(level))?;
     let temp = temp_dir()?;

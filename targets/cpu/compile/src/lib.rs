@@ -8,10 +8,12 @@ mod executable;
 mod level;
 mod library;
 mod loader;
+mod slow;
 mod sources;
 mod toolchain;
 
 pub use level::Level;
+pub use slow::SlowKernel;
 pub use sources::Renderer;
 
 use cache::Cache;
@@ -33,6 +35,8 @@ pub struct Options {
     pub cc: Option<PathBuf>,
     /// Directory of compiled objects that later compilations take up; `None` keeps nothing.
     pub cache: Option<PathBuf>,
+    /// A kernel that takes longer than it needs, for tests of tools that find such kernels.
+    pub slow: Option<SlowKernel>,
 }
 
 /// The CPU target.
@@ -80,6 +84,17 @@ impl CpuTarget {
         Ok(list.into_iter().map(|s| (s.name, s.text)).collect())
     }
 
+    /// Prints a kernel under another name.
+    fn render_as(&self, kernel: &LinearKernel, symbol: &str) -> Result<String> {
+        let mut renamed = kernel.clone();
+        renamed.name = symbol.to_string();
+        let text = (self.renderer)(&renamed)?;
+        Ok(match &self.options.slow {
+            Some(slow) if slow.names(&kernel.name) => slow.slow_down(&text, symbol),
+            _ => text,
+        })
+    }
+
     fn compiler(&self) -> Result<&Toolchain> {
         let found = self.toolchain.get_or_init(|| {
             let cache = Cache::new(self.options.cache.clone());
@@ -109,7 +124,7 @@ impl Target for CpuTarget {
     }
 
     fn render(&self, kernel: &LinearKernel) -> Result<String> {
-        (self.renderer)(kernel)
+        self.render_as(kernel, &kernel.name)
     }
 
     fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
@@ -127,7 +142,7 @@ impl Target for CpuTarget {
             ))
             .help("leave out --cpu to compile for this host"));
         }
-        let mut sources = sources::kernels(built, self.renderer)?;
+        let mut sources = sources::kernels(self, built)?;
         let mut replay = sources::replay(built)?;
         replay
             .text

@@ -37,7 +37,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
 pub fn sources(target: &CpuTarget, built: &Built) -> Result<Vec<Source>> {
     let level = target.level();
     let interface = interface(built, &format!("cpu {}", level.name()), LIBS)?;
-    let mut list = sources::kernels(built, target.renderer)?;
+    let mut list = sources::kernels(target, built)?;
     list.push(sources::replay(built)?);
     list.push(sources::cpu_check(built, level));
     list.push(sources::pool(built));

@@ -3,6 +3,7 @@
 //! In: [`Built`] and the renderer. Out: [`Source`]s. How kernels are grouped depends on their text
 //! alone, never on this machine's cores: the same model gives the same objects everywhere.
 
+use crate::CpuTarget;
 use crate::level::Level;
 use crate::toolchain::Source;
 use rayon::prelude::*;
@@ -24,15 +25,14 @@ pub fn symbol(built: &Built, kernel: &LinearKernel) -> String {
 }
 
 /// Renders all kernels and groups them.
-pub fn kernels(built: &Built, render: Renderer) -> Result<Vec<Source>> {
+pub fn kernels(target: &CpuTarget, built: &Built) -> Result<Vec<Source>> {
+    if let Some(slow) = &target.options.slow {
+        slow.check(built)?;
+    }
     let texts = built
         .linear
         .par_iter()
-        .map(|kernel| {
-            let mut renamed = kernel.clone();
-            renamed.name = symbol(built, kernel);
-            render(&renamed)
-        })
+        .map(|kernel| target.render_as(kernel, &symbol(built, kernel)))
         .collect::<Result<Vec<String>>>()?;
     let total: usize = texts.iter().map(String::len).sum();
     let count = total.div_ceil(UNIT_BYTES).clamp(1, texts.len().max(1));

@@ -288,7 +288,7 @@ fn a_flipped_byte_is_refused_with_the_section() {
     }
     // The last byte of the machine code: the program itself still runs far enough to say so.
     places.push(("code", (code.0 + code.1) as usize - 1));
-    assert_eq!(places.len(), 2 + 6 * 2 + 1);
+    assert_eq!(places.len(), 2 + 7 * 2 + 1);
     for (name, at) in places {
         let mut damaged = sound.clone();
         damaged[at] ^= 0x40;

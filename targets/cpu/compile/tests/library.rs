@@ -222,7 +222,7 @@ fn aarch64_program_under_qemu() {
     let options = Options {
         cpu: "aarch64-neon".into(),
         cc: Some(compiler.into()),
-        cache: None,
+        ..Options::default()
     };
     let target = CpuTarget::new(options)
         .unwrap()

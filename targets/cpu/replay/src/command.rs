@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::output::{Output, STDERR, STDOUT};
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
-use tinyc_runtime::{Bundle, Error, Kind};
+use tinyc_runtime::{Bundle, Error, Kind, Program};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +239,7 @@ pub fn info_json(bundle: &Bundle<'_>) -> i32 {
         }
         out.text("], ");
     }
+    identities(bundle, &program, &mut out);
     out.text("\"sections\": [");
     for (i, section) in bundle.sections().enumerate() {
         out.text(if i == 0 { "" } else { ", " })
@@ -252,6 +253,39 @@ pub fn info_json(bundle: &Bundle<'_>) -> i32 {
     }
     out.text("]}\n");
     finish(out)
+}
+
+/// What each kernel is, and the model's nodes of its launches.
+fn identities(bundle: &Bundle<'_>, program: &Program<'_>, out: &mut Output) {
+    out.text("\"identities\": [");
+    let mut names = bundle.kernels();
+    for (kernel, identity) in (0u32..).zip(bundle.identities()) {
+        out.text(if kernel == 0 { "{" } else { ", {" });
+        let name = names.next().unwrap_or("");
+        for (key, value) in [
+            ("name", name),
+            ("hash", identity.hash),
+            ("choice_hash", identity.choice_hash),
+            ("code_hash", identity.code_hash),
+            ("choice", identity.choice),
+        ] {
+            out.text("\"").text(key).text("\": \"");
+            out.json(value).text("\", ");
+        }
+        out.text("\"flops\": ").number(identity.flops);
+        out.text(", \"bytes\": ").number(identity.bytes);
+        out.text(", \"nodes\": [");
+        let mut launches = 0;
+        for (launch, nodes) in program.launches().zip(bundle.origins()) {
+            if launch.kernel == kernel {
+                out.text(if launches == 0 { "\"" } else { ", \"" });
+                out.json(nodes).text("\"");
+                launches += 1;
+            }
+        }
+        out.text("], \"launches\": ").number(launches).text("}");
+    }
+    out.text("], ");
 }
 
 fn hex(bytes: &[u8], out: &mut Output) {

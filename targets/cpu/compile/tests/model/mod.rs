@@ -174,7 +174,7 @@ pub fn built(name: &str) -> Built {
         meta: Meta {
             model_sha256: "00".repeat(32),
             options: vec!["precision=f32".into()],
-            bound: Vec::new(),
+            ..Meta::default()
         },
     }
 }
