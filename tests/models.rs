@@ -20,6 +20,7 @@ fn target() -> CpuTarget {
         cpu: "native".to_string(),
         cc: None,
         cache: None,
+        ..Default::default()
     })
     .expect("a C compiler")
 }
