@@ -22,7 +22,10 @@ mod kernels;
 mod options;
 mod pipeline;
 mod progress;
+mod random;
 pub mod replay;
+mod trial;
+mod tune;
 
 pub use crate::codegen::Lowered;
 pub use fingerprint::{fingerprint, kernel_hash};
@@ -30,6 +33,8 @@ pub use kernels::{kernel_passes, run_pass};
 pub use options::{Options, identifier};
 pub use pipeline::{Compiled, Outcome, compile, compile_until, passes};
 pub use progress::{Progress, Report, Silent, StageTime};
+pub use random::Random;
+pub use tune::{Tune, Tuned, tune};
 
 #[cfg(doc)]
 use crate::{graph::Graph, target::Target};

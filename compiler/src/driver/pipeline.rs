@@ -99,14 +99,7 @@ pub fn compile_until(
         return Err(Error::usage(format!("there is no pass '{pass}'"))
             .help(format!("passes: {}", passes().join(", "))));
     }
-    let mut pipeline = Pipeline {
-        target,
-        options,
-        progress,
-        report: Report::default(),
-        dump: Dump::new(options.dump_dir.as_deref())?,
-        start: Instant::now(),
-    };
+    let mut pipeline = Pipeline::new(target, options, progress)?;
     match pipeline.run(graph) {
         Ok(built) => Ok(Outcome::Finished(Box::new(Compiled {
             built,
@@ -115,6 +108,28 @@ pub fn compile_until(
         Err(Halt::Stopped) => Ok(Outcome::Stopped(pipeline.report)),
         Err(Halt::Failed(error)) => Err(error),
     }
+}
+
+/// Runs the passes up to the schedule.
+pub(super) fn schedule_program(
+    graph: Graph,
+    target: &dyn Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<Program> {
+    let program = Pipeline::new(target, options, progress)?.schedule(graph);
+    program.map_err(Error::from)
+}
+
+/// Runs the passes after the schedule.
+pub(super) fn build_program(
+    program: Program,
+    target: &dyn Target,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<Built> {
+    let built = Pipeline::new(target, options, progress)?.build(program);
+    built.map_err(Error::from)
 }
 
 /// Why a pipeline does not go on.
@@ -129,6 +144,15 @@ impl From<Error> for Halt {
     }
 }
 
+impl From<Halt> for Error {
+    fn from(halt: Halt) -> Error {
+        match halt {
+            Halt::Failed(error) => error,
+            Halt::Stopped => Error::usage("the compilation was told to stop before its last pass"),
+        }
+    }
+}
+
 struct Pipeline<'a> {
     target: &'a dyn Target,
     options: &'a Options,
@@ -138,8 +162,29 @@ struct Pipeline<'a> {
     start: Instant,
 }
 
-impl Pipeline<'_> {
+impl<'a> Pipeline<'a> {
+    fn new(
+        target: &'a dyn Target,
+        options: &'a Options,
+        progress: &'a mut dyn Progress,
+    ) -> Result<Pipeline<'a>> {
+        Ok(Pipeline {
+            target,
+            options,
+            progress,
+            report: Report::default(),
+            dump: Dump::new(options.dump_dir.as_deref())?,
+            start: Instant::now(),
+        })
+    }
+
     fn run(&mut self, graph: Graph) -> Result<Built, Halt> {
+        let program = self.schedule(graph)?;
+        self.build(program)
+    }
+
+    /// The passes up to the schedule. Its kernels are distinct.
+    fn schedule(&mut self, graph: Graph) -> Result<Program, Halt> {
         self.begin("import", 0);
         let mut graph = graph;
         self.graph_fence("import", &graph)?;
@@ -158,7 +203,12 @@ impl Pipeline<'_> {
             kernel.uops.set_fuel(self.options.fuel);
         }
         self.program_fence("schedule", &program, None)?;
+        Ok(program)
+    }
 
+    /// The passes after the schedule.
+    fn build(&mut self, mut program: Program) -> Result<Built, Halt> {
+        let facts = self.target.facts().clone();
         self.begin("opt", program.kernels.len());
         let progress = Mutex::new(&mut *self.progress);
         let recipes = &self.options.recipes;

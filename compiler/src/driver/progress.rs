@@ -9,6 +9,10 @@ pub trait Progress: Send {
     fn begin(&mut self, stage: &str, items: usize);
     /// One more item of the stage is done.
     fn advance(&mut self);
+    /// Something goes on for a given time, of which a part is spent.
+    fn spend(&mut self, what: &str, spent: Duration, of: Duration) {
+        let _ = (what, spent, of);
+    }
     /// Something the user should know that does not stop the compilation.
     fn warn(&mut self, warning: &str);
 }

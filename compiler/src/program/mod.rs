@@ -3,6 +3,7 @@
 //! `schedule` makes a [`Program`] of [`Kernel`]s, `opt` and `codegen` turn each distinct kernel into a
 //! [`LinearKernel`], `plan` adds a [`Plan`]; together they are [`Built`], which `emit` and the targets read.
 
+pub mod element;
 pub mod interp;
 mod layout;
 pub mod text;

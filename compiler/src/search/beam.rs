@@ -231,9 +231,14 @@ impl State<'_> {
     ) -> Result<f64> {
         let all: Vec<&Candidate> = [&self.incumbent].into_iter().chain(&batch).collect();
         let mut loaded = self.eval.load(&all).into_iter();
-        let mut incumbent = loaded
+        let incumbent = loaded
             .next()
-            .unwrap_or_else(|| Err(Error::bug("nothing was loaded")))?;
+            .unwrap_or_else(|| Err(Error::bug("nothing was loaded")));
+        // Whoever interrupts the search may have interrupted the C compiler too.
+        if incumbent.is_err() && self.eval.stop() {
+            return Ok(1.0);
+        }
+        let mut incumbent = incumbent?;
         let expected = incumbent.outputs()?;
         let mut racers: Vec<Racer> = Vec::new();
         for (candidate, runner) in batch.into_iter().zip(loaded) {

@@ -6,15 +6,16 @@
 use super::compile::total_flops;
 use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
-use super::random::Random;
 use super::registry::{self, TargetArgs};
 use super::run::executable_path;
+use super::tuning;
 use super::{output, source};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::driver::Random;
 use tinyc_compiler::program::Weight;
 use tinyc_compiler::target::{Session, Target};
 
@@ -125,8 +126,9 @@ impl Candidate {
                 times_ms: Vec::new(),
             });
         }
-        let compiled =
-            Prepared::open(model, None, &args.bind, &[])?.compile(target, &PassArgs::default())?;
+        let mut prepared = Prepared::open(model, None, &args.bind, &[])?;
+        prepared.use_recipes(tuning::known(&args.target, target)?);
+        let compiled = prepared.compile(target, &PassArgs::default())?;
         let program = &compiled.built.program;
         let mut random = Random::new(SEED);
         Ok(Candidate {

@@ -11,9 +11,9 @@
 //! have a relative norm of at most 1e-3 (or `rtol`, when that is larger). A tolerance finer than what a half type can
 //! hold asks for the same roundings in the same order, so for f16 and bf16 it is at least two units in the last place.
 
-use super::element::{to_f64, unflatten};
 use serde::Serialize;
 use tinyc_compiler::program::Weight;
+use tinyc_compiler::program::element::{to_f64, unflatten};
 use tinyc_compiler::uop::DType;
 
 /// Largest relative norm that passes when no tolerance is given.
@@ -227,9 +227,9 @@ fn same_integer(got: &Weight, want: &Weight, i: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::element::from_f64;
     use super::*;
     use tinyc_compiler::program::Bytes;
+    use tinyc_compiler::program::element::from_f64;
 
     fn tensor(dtype: DType, values: &[f64]) -> Weight {
         let bytes: Vec<u8> = values.iter().flat_map(|&v| from_f64(dtype, v)).collect();

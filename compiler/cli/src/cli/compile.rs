@@ -6,6 +6,8 @@ use super::output::{self, bytes, flops, seconds};
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::progress::Progress;
 use super::registry::{self, TargetArgs};
+use super::tune;
+use super::tuning::{self, BeamArgs};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub struct Args {
     target: TargetArgs,
     #[command(flatten)]
     lock: LockArgs,
+    #[command(flatten)]
+    beam: BeamArgs,
     /// Threads that the artifact uses unless its caller says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
@@ -67,10 +71,20 @@ pub fn run(mut args: Args) -> Result<Exit> {
     let mut prepared = Prepared::open(&args.model, args.name.as_deref(), &args.bind, &[])?;
     prepared.note_option(format!("cpu={}", target.facts().name));
     prepared.note_option(format!("threads={}", args.threads));
-    if let Some(lock) = &lock {
-        prepared.use_recipes(args.lock.recipes(lock, &*target)?);
-    }
     let import = start.elapsed();
+    match (&lock, args.beam.beam) {
+        (Some(_), Some(_)) => {
+            return Err(Error::usage(
+                "--locked builds without a search: leave out --beam",
+            ));
+        }
+        (Some(lock), None) => prepared.use_recipes(args.lock.recipes(lock, &*target)?),
+        (None, Some(beam)) => {
+            let tuned = prepared.tune(&*target, beam, &args.beam)?;
+            output::note(tune::report(&tuned).trim_end());
+        }
+        (None, None) => prepared.use_recipes(tuning::known(&args.target, &*target)?),
+    }
     let compiled = match prepared.compile_until(&*target, &args.passes)? {
         Outcome::Finished(compiled) => compiled,
         Outcome::Stopped(_) => return Ok(Exit::Success),

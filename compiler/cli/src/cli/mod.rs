@@ -7,7 +7,6 @@ mod bench;
 mod compare;
 mod compile;
 mod completions;
-mod element;
 mod exit;
 mod feed;
 mod inspect;
@@ -17,7 +16,6 @@ mod output;
 pub(crate) mod prepare;
 mod profile;
 mod progress;
-mod random;
 pub(crate) mod registry;
 mod replay;
 mod report;
@@ -25,6 +23,8 @@ mod run;
 pub(crate) mod source;
 mod targets;
 mod tensor_files;
+mod tune;
+mod tuning;
 mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -53,6 +53,8 @@ enum Command {
     Bench(bench::Args),
     /// Show where the time of a model goes, kernel by kernel
     Profile(profile::Args),
+    /// Search faster choices for a model, and look after those that were found
+    Tune(tune::Args),
     /// List the targets and their chips
     Targets(targets::Args),
     /// Print a shell completion script
@@ -72,6 +74,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Profile(args) => profile::run(args),
+            Command::Tune(args) => tune::run(args),
             Command::Targets(args) => targets::run(args),
             Command::Completions(args) => completions::run(args, &mut Cli::command()),
             Command::Opt(args) => opt::run(args),

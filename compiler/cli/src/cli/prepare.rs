@@ -8,9 +8,10 @@ use super::output;
 use super::progress::Progress;
 use super::source::{self, Bindings};
 use super::tensor_files;
+use super::tuning::{self, BeamArgs};
 use std::path::{Path, PathBuf};
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::driver::{self, Compiled, Options, Outcome};
+use tinyc_compiler::driver::{self, Compiled, Options, Outcome, Tuned};
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::program::{Meta, Weight};
 use tinyc_compiler::search::Recipes;
@@ -95,6 +96,25 @@ impl Prepared {
     /// Adds an option to the manifest.
     pub fn note_option(&mut self, option: String) {
         self.meta.options.push(option);
+    }
+
+    /// The graph, and the options of its compilation as far as they are known.
+    pub fn into_parts(self) -> (Graph, Options) {
+        let options = Options {
+            name: self.name,
+            recipes: self.recipes,
+            meta: self.meta,
+            ..Options::default()
+        };
+        (self.graph, options)
+    }
+
+    /// Searches faster choices, and compiles with them.
+    pub fn tune(&mut self, target: &dyn Target, beam: u8, args: &BeamArgs) -> Result<Tuned> {
+        let options = Options::named(&self.name);
+        let tuned = tuning::search(self.graph.clone(), target, &options, beam, args)?;
+        self.recipes = tuned.recipes.clone();
+        Ok(tuned)
     }
 
     /// Compiles with choices that are known already.

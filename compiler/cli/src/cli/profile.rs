@@ -6,12 +6,13 @@
 use super::exit::Exit;
 use super::output;
 use super::prepare::{BindArgs, PassArgs, Prepared};
-use super::random::Random;
 use super::registry::{self, TargetArgs};
+use super::tuning;
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 use tinyc_compiler::diag::{Error, Origin, Result};
+use tinyc_compiler::driver::Random;
 use tinyc_compiler::program::Built;
 
 /// Seed of the random inputs.
@@ -64,8 +65,9 @@ pub fn run(args: Args) -> Result<Exit> {
         return Err(Error::usage("--seconds must be above 0 and at most 3600"));
     }
     let target = registry::open(&args.target)?;
-    let compiled = Prepared::open(&args.model, None, &args.bind, &[])?
-        .compile(&*target, &PassArgs::default())?;
+    let mut prepared = Prepared::open(&args.model, None, &args.bind, &[])?;
+    prepared.use_recipes(tuning::known(&args.target, &*target)?);
+    let compiled = prepared.compile(&*target, &PassArgs::default())?;
     let built = &compiled.built;
     let mut session = target.load(built, 1)?;
     let mut random = Random::new(SEED);

@@ -54,6 +54,19 @@ impl driver::Progress for Progress {
     fn advance(&mut self) {
         self.bar.inc(1);
     }
+    fn spend(&mut self, what: &str, spent: Duration, of: Duration) {
+        self.bar.set_length(of.as_secs().max(1));
+        self.bar.set_position(spent.as_secs().min(of.as_secs()));
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:>9} left {bar:30} {msg}")
+        {
+            self.bar.set_style(style);
+        }
+        let left = of.saturating_sub(spent).as_secs();
+        self.bar
+            .set_prefix(format!("{}m {:02}s", left / 60, left % 60));
+        self.bar.set_message(what.to_string());
+        self.bar.enable_steady_tick(Duration::from_millis(100));
+    }
     fn warn(&mut self, warning: &str) {
         self.bar
             .suspend(|| super::output::note(&format!("warning: {warning}")));

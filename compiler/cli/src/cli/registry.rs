@@ -20,6 +20,9 @@ pub struct TargetArgs {
     /// Compile every kernel anew (default: objects are kept in $TINYC_CACHE or the user's cache folder)
     #[arg(long)]
     pub no_cache: bool,
+    /// Leave what 'tinyc tune' found alone
+    #[arg(long)]
+    pub no_tuning: bool,
 }
 
 impl Default for TargetArgs {
@@ -29,6 +32,7 @@ impl Default for TargetArgs {
             cpu: "native".to_string(),
             cc: None,
             no_cache: false,
+            no_tuning: false,
         }
     }
 }
@@ -73,6 +77,11 @@ fn cache_dir(args: &TargetArgs) -> Option<PathBuf> {
     if args.no_cache {
         return None;
     }
+    cache_root()
+}
+
+/// The user's cache folder for tinyc.
+pub fn cache_root() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty());
     if std::env::var_os("TINYC_CACHE").is_some() {
         return set("TINYC_CACHE").map(PathBuf::from);

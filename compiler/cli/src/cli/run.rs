@@ -3,6 +3,7 @@
 use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
+use super::tuning;
 use super::{feed, output, source, tensor_files};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +34,8 @@ pub fn run(args: Args) -> Result<Exit> {
         return run_executable(&args, &arrays);
     }
     let target = registry::open(&args.target)?;
-    let prepared = Prepared::open(&args.model, None, &args.bind, &arrays)?;
+    let mut prepared = Prepared::open(&args.model, None, &args.bind, &arrays)?;
+    prepared.use_recipes(tuning::known(&args.target, &*target)?);
     let bound = prepared.bound.clone();
     if !bound.is_empty() {
         output::note(&format!("bound as constants: {}", bound.join(", ")));

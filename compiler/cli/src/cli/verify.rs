@@ -4,6 +4,7 @@ use super::compare::{Bars, Comparison, compare};
 use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
+use super::tuning;
 use super::{feed, output, source, tensor_files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -160,7 +161,8 @@ fn read_case(dir: &Path, names: &[String]) -> Result<Case> {
 }
 
 fn load(args: &Args, target: &dyn Target, case: &Case) -> Result<Loaded> {
-    let prepared = Prepared::open(&args.model, None, &args.bind, &case.inputs)?;
+    let mut prepared = Prepared::open(&args.model, None, &args.bind, &case.inputs)?;
+    prepared.use_recipes(tuning::known(&args.target, target)?);
     let bound = prepared.bound.clone();
     let compiled = prepared.compile(target, &PassArgs::default())?;
     let session = target.load(&compiled.built, args.threads.into())?;

@@ -3,10 +3,11 @@
 //! Floats are in [-1, 1); integers and Bools are 0 or 1, which is a valid token, index or flag
 //! in every model that takes one.
 
-use super::element::from_f64;
-use tinyc_compiler::program::{Bytes, Io, Weight};
+use crate::program::element::from_f64;
+use crate::program::{Bytes, Io, Weight};
 
 /// A splitmix64 generator.
+#[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -44,10 +45,10 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use super::super::element::to_f64;
     use super::*;
-    use tinyc_compiler::program::BufferId;
-    use tinyc_compiler::uop::DType;
+    use crate::program::BufferId;
+    use crate::program::element::to_f64;
+    use crate::uop::DType;
 
     #[test]
     fn seeded_and_in_range() {

@@ -1,6 +1,6 @@
 //! Single elements of tensors as numbers.
 
-use tinyc_compiler::uop::DType;
+use crate::uop::DType;
 
 /// Element `i` of little-endian `bytes` as f64 (exact for all types but 64-bit integers).
 /// Out of range gives NaN.
