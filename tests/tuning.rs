@@ -158,3 +158,107 @@ fn a_lockfile_that_does_not_fit_is_refused() {
     changed("opts = \"", "opts = \"nonsense ");
     refused(&locked, 4, &["nonsense"]);
 }
+
+/// A record that gives one kernel of a lockfile another distance of prefetches.
+fn record(lock: &str) -> String {
+    let lock: toml::Table = lock.parse().expect("TOML");
+    let kernels = lock["kernel"].as_array().expect("kernels");
+    let kernel = kernels[0].as_table().expect("a kernel");
+    serde_json::json!({
+        "kernel": kernel["hash"].as_str(), "name": kernel["name"].as_str(),
+        "target": lock["target"].as_str(), "chip": lock["chip"].as_str(), "tinyc": lock["tinyc"].as_str(),
+        "found": "better", "opts": kernel["opts"].as_str(), "prefetch": 512, "tuned": true,
+        "ratio": 0.9, "seconds": 1e-6, "beam": 4, "complete": true,
+    })
+    .to_string()
+        + "\n"
+}
+
+#[test]
+fn the_database_is_found_shown_and_merged() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let at = |name: &str| home.path().join(name);
+    let (cache, other) = (at("cache"), at("other"));
+    let model = mnist();
+    let compile = |cache: &Path, out: &str, more: &str| {
+        let args = format!("compile {model} --emit exe -o {} {more}", at(out).display());
+        let ended = works(cache, &args);
+        (digest(&at(out)), ended.stdout)
+    };
+    let lock = at("a.lock");
+    let (plain, said) = compile(&cache, "plain", &format!("--lock {}", lock.display()));
+    assert!(!said.contains("tuned"), "{said}");
+
+    // An empty database, and a damaged one, change nothing.
+    std::fs::write(cache.join("tuning.jsonl"), "").expect("written");
+    assert!(compile(&cache, "empty", "").0 == plain);
+    let text = std::fs::read_to_string(&lock).expect("lockfile");
+    let torn = format!("{}{{\"kernel\":\"torn", record(&text));
+    std::fs::write(cache.join("tuning.jsonl"), torn).expect("written");
+    let (tuned, said) = compile(&cache, "tuned", "");
+    assert!(tuned != plain && said.contains("1 of "), "{said}");
+    assert!(compile(&cache, "without", "--no-tuning").0 == plain);
+    let shown = works(
+        &cache,
+        &format!("inspect {} --json", at("tuned/mnist.tinyexe").display()),
+    );
+    assert!(shown.stdout.contains("tuned=1/"), "{}", shown.stdout);
+
+    let shown = works(&cache, "tune show --opts");
+    assert!(
+        shown.stdout.contains("prefetch 512")
+            && shown.stderr.contains("1 lines are no tuning records")
+    );
+    let file = at("export.jsonl").display().to_string();
+    assert!(
+        works(&cache, &format!("tune export {file}"))
+            .stdout
+            .contains("1 kernels")
+    );
+    for new in [1, 0] {
+        let merged = works(&other, &format!("tune merge {file}"));
+        assert!(
+            merged.stdout.contains(&format!("{new} new or better")),
+            "{}",
+            merged.stdout
+        );
+    }
+    assert!(compile(&other, "merged", "").0 == tuned);
+    assert_eq!(tinyc_in(&other, "tune merge /nowhere.jsonl").code, Some(4));
+    assert_eq!(tinyc_in(&other, "tune").code, Some(2));
+}
+
+#[test]
+fn a_search_keeps_what_it_finds_and_computes_the_same() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let cache = home.path().join("cache");
+    let out = home.path().join("out").display().to_string();
+    let ended = works(
+        &cache,
+        &format!("compile builtin:mnist --beam 1 --beam-budget 4s --emit exe -o {out}"),
+    );
+    assert!(
+        ended.stderr.contains("kernels searched"),
+        "{}",
+        ended.stderr
+    );
+    let kept = std::fs::read_to_string(cache.join("tuning.jsonl")).expect("a database");
+    let lines = kept
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
+    let found: Vec<String> = lines
+        .map(|l| l["found"].as_str().expect("text").to_string())
+        .collect();
+    assert!(
+        !found.is_empty() && found.iter().all(|f| f == "better" || f == "nothing"),
+        "{kept}"
+    );
+    assert_eq!(
+        tinyc_in(&cache, "compile builtin:mnist --locked --beam 2").code,
+        Some(4)
+    );
+    assert_eq!(
+        tinyc_in(&cache, "compile builtin:mnist --beam 2 --beam-budget soon").code,
+        Some(2)
+    );
+}
