@@ -22,6 +22,10 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+    /// A number below `limit`, which is above 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
     /// A tensor for a model input.
     pub fn tensor(&mut self, io: &Io) -> Weight {
         let mut bytes = Vec::with_capacity(io.bytes());

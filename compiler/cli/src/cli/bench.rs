@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
 use super::run::executable_path;
+use super::statistics::quantile;
 use super::tuning;
 use super::{output, source};
 use serde::{Deserialize, Serialize};
@@ -216,16 +217,6 @@ impl Candidate {
     }
 }
 
-/// Value at a share of a sorted list, linear between neighbours; NaN for none.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    let place = share * last as f64;
-    let (low, high) = (place.floor() as usize, place.ceil() as usize);
-    sorted[low] + (sorted[high] - sorted[low]) * (place - place.floor())
-}
-
 fn table(figures: &[Figures]) -> String {
     let width = figures
         .iter()
@@ -259,15 +250,6 @@ fn table(figures: &[Figures]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles() {
-        let times = [1.0, 2.0, 3.0, 10.0];
-        assert_eq!(quantile(&times, 0.0), 1.0);
-        assert_eq!(quantile(&times, 0.5), 2.5);
-        assert_eq!(quantile(&times, 1.0), 10.0);
-        assert!(quantile(&[], 0.5).is_nan());
-    }
 
     #[test]
     fn figures_are_consistent() {

@@ -4,6 +4,7 @@
 //! this package is the composition root.
 
 mod bench;
+mod blame;
 mod compare;
 mod compile;
 mod completions;
@@ -21,6 +22,7 @@ mod replay;
 mod report;
 mod run;
 pub(crate) mod source;
+mod statistics;
 mod targets;
 mod tensor_files;
 mod tune;
@@ -51,6 +53,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Time models and artifacts side by side
     Bench(bench::Args),
+    /// Say which kernels of two .tinyexe files differ in speed, and why
+    Blame(blame::Args),
     /// Show where the time of a model goes, kernel by kernel
     Profile(profile::Args),
     /// Search faster choices for a model, and look after those that were found
@@ -73,6 +77,7 @@ impl Command {
             Command::Verify(args) => verify::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Blame(args) => blame::run(args),
             Command::Profile(args) => profile::run(args),
             Command::Tune(args) => tune::run(args),
             Command::Targets(args) => targets::run(args),

@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::output;
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
+use super::statistics::median;
 use super::tuning;
 use serde::Serialize;
 use std::fmt::Write;
@@ -99,7 +100,7 @@ pub fn run(args: Args) -> Result<Exit> {
         }
     }
     let runs = times.first().map_or(0, Vec::len);
-    let medians: Vec<f64> = times.iter_mut().map(|t| median(t)).collect();
+    let medians: Vec<f64> = times.iter().map(|t| median(t)).collect();
     let facts = target.facts();
     let rows = rows(built, &medians, args.launches, |flops, bytes| {
         (flops / (facts.peak_gflops * 1e9)).max(facts.move_seconds(bytes))
@@ -115,11 +116,6 @@ pub fn run(args: Args) -> Result<Exit> {
         output::print(&table(&rows, runs))?;
     }
     Ok(Exit::Success)
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One row a kernel (largest first), or one a launch. `limit` gives the least seconds for operations and bytes of
@@ -245,11 +241,5 @@ mod tests {
             &[row("k0_conv_relu", 2.0), row("k1_softmax", 2.0)],
             7
         ));
-    }
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert!(median(&mut []).is_nan());
     }
 }

@@ -33,6 +33,8 @@ pub enum Action<'a> {
     Run(&'a CStr, &'a CStr),
     /// Measure.
     Bench,
+    /// Answer questions about single launches.
+    Serve,
     /// Explain the command line.
     Help,
 }
@@ -40,6 +42,7 @@ pub enum Action<'a> {
 const HELP: &str = "usage: MODEL.tinyexe --info [--json]
        MODEL.tinyexe --run IN.npz -o OUT.npz [--threads N]
        MODEL.tinyexe --bench [--threads N] [--seconds S] [--json]
+       MODEL.tinyexe --serve (for 'tinyc blame')
 
 IN is a .npz file with one uncompressed array for each input, or a .npy file
 for a model with one input. OUT is a .npz file, or .npy for one output.
@@ -67,6 +70,10 @@ pub fn parse<'a>(
             }
             b"--bench" => {
                 request.action = Action::Bench;
+                chosen += 1;
+            }
+            b"--serve" => {
+                request.action = Action::Serve;
                 chosen += 1;
             }
             b"--run" => {
@@ -419,6 +426,15 @@ pub fn bench(machine: &mut Machine<'_>, bundle: &Bundle<'_>, request: &Request<'
         });
     }
     finish(out)
+}
+
+/// `--serve`.
+pub fn serve(machine: &mut Machine<'_>) -> i32 {
+    fill_inputs(machine);
+    match crate::serve::serve(machine) {
+        Ok(()) => 0,
+        Err(e) => fail(5, &["cannot serve: ", e.message()]),
+    }
 }
 
 /// The weights of a bundle.

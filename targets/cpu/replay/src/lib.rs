@@ -1,7 +1,7 @@
 //! CPU replay of tinyc: everything of a `.tinyexe` that is not the model. `no_std`, no libc.
 //!
 //! In: a bundle and a table of kernels, both linked into the executable. Out: a program with
-//! `--info`, `--run` and `--bench`. The build script of `tinyc-target-cpu` compiles this crate and
+//! `--info`, `--run`, `--bench` and `--serve`. The build script of `tinyc-target-cpu` compiles this crate and
 //! `tinyc-runtime` into one static archive, which the compiler links with a model's kernels.
 //!
 //! | file | what |
@@ -12,6 +12,7 @@
 //! | [`machine`] | arena, tensors, the `Device` |
 //! | [`arrays`] | inputs from `.npz`, outputs to `.npz` |
 //! | [`mod@bench`] | timing |
+//! | [`serve`] | single launches, for `tinyc blame` |
 //! | [`command`] | arguments, exit codes |
 //! | `start` | entry point, panic handler, memory functions (feature `exe`) |
 #![no_std]
@@ -21,6 +22,7 @@ pub mod bench;
 pub mod command;
 pub mod machine;
 pub mod output;
+pub mod serve;
 #[cfg(all(feature = "exe", not(test)))]
 pub mod start;
 pub mod sys;

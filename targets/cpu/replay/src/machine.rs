@@ -102,6 +102,53 @@ impl<'a> Machine<'a> {
         self.team.barrier();
     }
 
+    /// Bytes of arena, inputs and outputs.
+    pub fn bytes(&self) -> usize {
+        let tensors = 0..self.program.inputs + self.program.outputs;
+        let sizes = tensors.map(|t| self.program.tensor(t).map_or(0, |t| t.bytes));
+        sizes.fold(self.program.arena_bytes, u64::saturating_add) as usize
+    }
+
+    /// Memory of an argument of a launch; nothing for weights, which do not change.
+    pub fn argument(&mut self, launch: usize, argument: usize) -> &mut [u8] {
+        let program = self.program;
+        let place = program
+            .launches()
+            .nth(launch)
+            .and_then(|l| program.arguments(&l).nth(argument));
+        match place.and_then(|p| Some((p, *self.bases.get(p.base as usize)?))) {
+            // SAFETY: reading the program checked that every place lies inside its memory, which `new` reserved; no
+            // run is going on (`&mut self`).
+            Some((place, base)) if place.base != 1 => unsafe {
+                core::slice::from_raw_parts_mut(
+                    base.wrapping_add(place.offset as usize),
+                    place.bytes as usize,
+                )
+            },
+            _ => &mut [],
+        }
+    }
+
+    /// One launch several times, alone on this thread.
+    pub fn repeat(&mut self, launch: usize, times: u32) {
+        let Some(launch) = self.program.launches().nth(launch) else {
+            return;
+        };
+        let mut pointers = [core::ptr::null_mut(); MAX_ARGUMENTS as usize];
+        for (pointer, place) in pointers.iter_mut().zip(self.program.arguments(&launch)) {
+            let base = self.bases.get(place.base as usize);
+            *pointer = base.map_or(core::ptr::null_mut(), |b| {
+                b.wrapping_add(place.offset as usize)
+            });
+        }
+        if let Some(kernel) = self.kernels.get(launch.kernel as usize) {
+            for _ in 0..times {
+                // SAFETY: as in `Worker::launch`; one worker of one does everything.
+                unsafe { kernel(pointers.as_ptr(), 0, 1) }
+            }
+        }
+    }
+
     /// Jobs of a worker other than the first, for ever.
     pub fn serve(&self, worker: u32) -> ! {
         let mut seen = 0u32;

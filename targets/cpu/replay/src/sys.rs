@@ -30,6 +30,7 @@ impl Errno {
 
 #[cfg(target_arch = "x86_64")]
 mod number {
+    pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const MMAP: usize = 9;
     pub const FUTEX: usize = 202;
@@ -38,10 +39,12 @@ mod number {
     pub const OPENAT: usize = 257;
     pub const LSEEK: usize = 8;
     pub const MADVISE: usize = 28;
+    pub const SCHED_SETAFFINITY: usize = 203;
 }
 
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const MMAP: usize = 222;
     pub const FUTEX: usize = 98;
@@ -50,6 +53,7 @@ mod number {
     pub const OPENAT: usize = 56;
     pub const LSEEK: usize = 62;
     pub const MADVISE: usize = 233;
+    pub const SCHED_SETAFFINITY: usize = 122;
 }
 
 /// One system call.
@@ -142,6 +146,41 @@ pub fn write(fd: Fd, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Reads until the bytes are full; false when the end comes first.
+pub fn read(fd: Fd, mut bytes: &mut [u8]) -> Result<bool, Errno> {
+    const INTERRUPTED: Errno = Errno(4);
+    while !bytes.is_empty() {
+        // SAFETY: the slice is valid for its length.
+        match unsafe {
+            call(
+                number::READ,
+                [fd.0, bytes.as_mut_ptr() as usize, bytes.len(), 0, 0, 0],
+            )
+        } {
+            Ok(0) => return Ok(false),
+            Ok(n) => bytes = bytes.get_mut(n..).unwrap_or(&mut []),
+            Err(INTERRUPTED) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// Keeps this thread on one processor, where the system lets it.
+pub fn stay_on(processor: u32) {
+    let mut mask = [0u64; 16];
+    if let Some(word) = mask.get_mut(processor as usize / 64) {
+        *word = 1 << (processor % 64);
+        // SAFETY: 0 is this thread; the mask is valid for the size given.
+        let _ = unsafe {
+            call(
+                number::SCHED_SETAFFINITY,
+                [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0],
+            )
+        };
+    }
 }
 
 /// A whole file as memory. It stays mapped until the process ends.
