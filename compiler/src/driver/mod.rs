@@ -18,6 +18,7 @@ mod dump;
 #[cfg(test)]
 mod equivalence;
 mod fingerprint;
+mod jobs;
 mod kernels;
 mod options;
 mod pipeline;
@@ -29,6 +30,7 @@ mod tune;
 
 pub use crate::codegen::Lowered;
 pub use fingerprint::{fingerprint, kernel_hash};
+pub use jobs::{JobEntry, JobManifest, emit_jobs};
 pub use kernels::{kernel_passes, run_pass};
 pub use options::{Options, identifier};
 pub use pipeline::{Compiled, Outcome, compile, compile_until, passes};

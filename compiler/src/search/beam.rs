@@ -89,7 +89,7 @@ const EACH: usize = 12;
 /// Rounds at most.
 const DEPTH: usize = 8;
 /// Estimated time over the incumbent's beyond which a candidate is not tried.
-const HOPELESS: f64 = 1.6;
+pub(super) const HOPELESS: f64 = 1.6;
 /// Turns after which slow candidates leave, the ratio from which on they do, and turns of those that stay.
 const FIRST: (usize, f64) = (3, 1.08);
 const SECOND: usize = 8;

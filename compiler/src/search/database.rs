@@ -103,12 +103,25 @@ impl Database {
     pub fn parse(text: &str) -> Database {
         let mut all = Database::default();
         for line in text.lines().filter(|l| !l.trim().is_empty()) {
-            match serde_json::from_str::<Record>(line) {
-                Ok(record) => all.put(record),
-                Err(_) => all.damaged += 1,
-            }
+            all.put_line(line);
         }
         all
+    }
+
+    /// Adds the record of a line, or counts it as damaged.
+    pub(super) fn put_line(&mut self, line: &str) {
+        match serde_json::from_str::<Record>(line) {
+            Ok(record) => self.put(record),
+            Err(_) => self.damaged += 1,
+        }
+    }
+
+    /// Adds a record unless one that gained as much is there.
+    pub(super) fn put_better(&mut self, record: Record) {
+        let known = self.best.get(&record.key());
+        if record.found == Found::Failed || known.is_none_or(|k| record.ratio < k.ratio) {
+            self.put(record);
+        }
     }
 
     /// Adds a record; it counts from now on.

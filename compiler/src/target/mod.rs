@@ -3,10 +3,14 @@
 //! The compiler never names a target. `compiler/cli` lists the targets in one table and hands one
 //! down as `&dyn Target`.
 
-use crate::diag::Result;
+mod job;
+
+use crate::diag::{Error, Result};
 use crate::program::{Built, LinearKernel};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+pub use job::{Form, Job, Operand};
 
 /// Numbers of one chip, read from `targets/NAME/*.toml`. Bytes, lanes and GB/s unless said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,6 +129,14 @@ pub trait Target: Send + Sync {
     fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>>;
     /// Compiles for this host and loads, to run with at most `threads` threads.
     fn load(&self, built: &Built, threads: usize) -> Result<Box<dyn Session>>;
+    /// Writes a benchmark program for a machine of this kind that is elsewhere.
+    fn emit_job(&self, job: &Job, dir: &Path) -> Result<EmittedFile> {
+        let _ = (job, dir);
+        Err(Error::unsupported(format!(
+            "target {} has no benchmark programs",
+            self.name()
+        )))
+    }
     /// One line for reports: compiler, version, flags.
     fn toolchain(&self) -> Result<String>;
 }

@@ -6,12 +6,13 @@
 use super::exit::Exit;
 use super::output;
 use super::prepare::{BindArgs, Prepared};
+use super::progress::Progress;
 use super::registry::{self, TargetArgs};
 use super::tuning::{self, BeamArgs};
 use std::fmt::Write;
 use std::path::PathBuf;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::driver::Tuned;
+use tinyc_compiler::driver::{Tuned, emit_jobs};
 use tinyc_compiler::opt::print_opts;
 use tinyc_compiler::search::{Database, Found, Record, VERSION};
 
@@ -24,6 +25,9 @@ pub struct Args {
     model: Option<String>,
     #[command(flatten)]
     beam: BeamArgs,
+    /// Search elsewhere: write benchmark programs, one for each shard of a kernel's candidates, and manifest.json
+    #[arg(long, value_name = "DIR")]
+    emit_jobs: Option<PathBuf>,
     #[command(flatten)]
     bind: BindArgs,
     #[command(flatten)]
@@ -53,7 +57,7 @@ enum What {
     },
     /// Take up what others found
     Merge {
-        /// Files that `tinyc tune export` wrote
+        /// Files that `tinyc tune export` or benchmark programs wrote
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -92,6 +96,19 @@ fn search(model: &str, args: &Args) -> Result<()> {
     let prepared = Prepared::open(model, None, &args.bind, &[])?;
     let (graph, options) = prepared.into_parts();
     let beam = args.beam.beam.unwrap_or(BEAM);
+    if let Some(dir) = &args.emit_jobs {
+        let mut progress = Progress::new();
+        let manifest = emit_jobs(graph, &*target, &options, beam.into(), dir, &mut progress)?;
+        progress.finish();
+        if args.json {
+            return output::json(&manifest);
+        }
+        let candidates: usize = manifest.jobs.iter().map(|j| j.candidates).sum();
+        let (jobs, dir) = (manifest.jobs.len(), dir.display());
+        return output::line(&format!(
+            "{jobs} programs with {candidates} candidates in {dir}; then: tinyc tune merge {dir}/results*"
+        ));
+    }
     let tuned = tuning::search(graph, &*target, &options, beam, &args.beam)?;
     if args.json {
         output::json(&serde_json::json!({

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::driver::{self, Options, Tune, Tuned};
 use tinyc_compiler::graph::Graph;
-use tinyc_compiler::search::{Database, Recipes, Record};
+use tinyc_compiler::search::{Database, Recipes, Record, read_results};
 use tinyc_compiler::target::Target;
 
 /// How far and how long a search goes.
@@ -64,7 +64,7 @@ pub fn read(path: &Path) -> Result<Database> {
             return Err(Error::model(format!("{}: {e}", path.display())));
         }
     };
-    let database = Database::parse(&text);
+    let database = read_results(&text);
     if database.damaged > 0 {
         output::note(&format!(
             "warning: {}: {} lines are no tuning records",

@@ -5,6 +5,7 @@
 
 mod cache;
 mod executable;
+mod job;
 mod level;
 mod library;
 mod loader;
@@ -23,7 +24,7 @@ use std::sync::OnceLock;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::emit::pack_all;
 use tinyc_compiler::program::{Built, LinearKernel};
-use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
+use tinyc_compiler::target::{Emit, EmittedFile, Facts, Job, Session, Target};
 use toolchain::{Object, Source, Toolchain};
 
 /// What the command line chooses.
@@ -157,6 +158,10 @@ impl Target for CpuTarget {
         );
         packed?;
         loader::load(built, self.compiler()?, &objects?, weights, threads)
+    }
+
+    fn emit_job(&self, job: &Job, dir: &Path) -> Result<EmittedFile> {
+        job::emit(self, job, dir)
     }
 
     fn toolchain(&self) -> Result<String> {
