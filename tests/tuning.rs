@@ -262,3 +262,48 @@ fn a_search_keeps_what_it_finds_and_computes_the_same() {
         Some(2)
     );
 }
+
+#[test]
+fn benchmark_programs_run_elsewhere_and_their_results_are_merged() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let (cache, jobs) = (home.path().join("cache"), home.path().join("jobs"));
+    works(
+        &cache,
+        &format!("tune builtin:mnist --beam 1 --emit-jobs {}", jobs.display()),
+    );
+    let text = std::fs::read_to_string(jobs.join("manifest.json")).expect("a manifest");
+    let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let list = manifest["jobs"].as_array().expect("jobs");
+    assert!(list.len() >= 3, "{text}");
+    // Two are enough; they run where nothing else of tinyc is.
+    let mut results = Vec::new();
+    for job in &list[..2] {
+        let name = job["file"].as_str().expect("a name");
+        let ended = run(Command::new(jobs.join(name)).current_dir("/"), LIMIT);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
+        let line: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+        assert_eq!(line["kernel"], job["kernel"]);
+        let candidates = line["candidates"].as_array().expect("candidates");
+        assert_eq!(Some(candidates.len() as u64), job["candidates"].as_u64());
+        // Every build of the kernel computes the same.
+        assert!(
+            candidates
+                .iter()
+                .all(|c| c["failed"].is_null() && c["ratios"].is_array()),
+            "{line}"
+        );
+        let path = jobs.join(format!("results-{name}.json"));
+        std::fs::write(&path, ended.stdout).expect("written");
+        results.push(path.display().to_string());
+    }
+    let merged = works(&cache, &format!("tune merge {}", results.join(" ")));
+    assert_eq!(
+        merged.stdout.matches("1 kernels, 1 new or better").count(),
+        2,
+        "{}",
+        merged.stdout
+    );
+    let shown = works(&cache, "tune show --json");
+    let records: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    assert_eq!(records.as_array().map(Vec::len), Some(2));
+}
