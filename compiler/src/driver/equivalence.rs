@@ -286,7 +286,7 @@ fn check(h: &Hand, facts: &Facts) {
         // And some of the ways that a search could go.
         let points = Point::default().neighbours(&opts, facts);
         let odd = points.into_iter().step_by(31 + opts.len() % 5);
-        for candidate in odd.filter_map(|p| p.build(kernel, facts, usize::MAX).ok()) {
+        for candidate in odd.filter_map(|(_, p)| p.build(kernel, facts, usize::MAX).ok()) {
             compare(kernel, &candidate.kernel);
         }
     }

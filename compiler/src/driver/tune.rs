@@ -15,7 +15,8 @@ use crate::diag::{Error, Kind, Result};
 use crate::graph::Graph;
 use crate::program::{Built, Program};
 use crate::search::{
-    Best, Database, Found, Ratio, Recipe, Recipes, Record, Settings, Task, VERSION, median, search,
+    Best, Database, Found, Point, Ratio, Recipe, Recipes, Record, Settings, Task, VERSION, median,
+    search,
 };
 use crate::target::{Session, Target};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +56,8 @@ pub struct Tuned {
 
 /// Share of a run's time below which a kernel is not searched.
 const LEAST: f64 = 0.003;
+/// Places where other kernels were fastest, to begin with.
+const SEEDS: usize = 8;
 /// Turns that confirm a win.
 const TURNS: usize = 31;
 /// Runs of the model that say where its time goes, and turns that say what it gained.
@@ -101,6 +104,7 @@ pub fn tune(
         let known = how.known.get(&hashes[n], target.name(), &chip);
         how.again || known.is_none_or(|r| !r.complete || r.beam < how.beam)
     });
+    let mut seeds: Vec<Point> = Vec::new();
     let mut left: f64 = order.iter().map(|&n| seconds[n]).sum();
     for (place, &n) in order.iter().enumerate() {
         let kernel = &program.kernels[n];
@@ -142,7 +146,7 @@ pub fn tune(
             progress,
         };
         let found = search_one(
-            &program, step, n, footprint, target, how, known, &about, &mut watch, keep,
+            &program, step, n, footprint, target, how, known, &about, &seeds, &mut watch, keep,
         );
         tuned.tried += watch.tried;
         tuned.failed += watch.failures.len();
@@ -163,6 +167,10 @@ pub fn tune(
         let record = of_best(&about, &best);
         keep(&record)?;
         if best.tuned {
+            if best.point.opts.is_none() && !seeds.contains(&best.point) {
+                seeds.insert(0, best.point.clone());
+                seeds.truncate(SEEDS);
+            }
             recipes
                 .by_hash
                 .insert(hashes[n].clone(), record.recipe.clone());
@@ -234,6 +242,7 @@ fn search_one(
     how: &Tune<'_>,
     known: Option<&Record>,
     about: &Record,
+    seeds: &[Point],
     watch: &mut Clock<'_>,
     keep: &mut dyn FnMut(&Record) -> Result<()>,
 ) -> Result<Best> {
@@ -242,6 +251,7 @@ fn search_one(
         kernel: &program.kernels[n],
         hash: &about.kernel,
         known: known.map(|r| &r.recipe),
+        seeds,
     };
     let settings = Settings {
         beam: how.beam,

@@ -8,7 +8,7 @@
 //!
 //! Example: see `tests`, where the time of a kernel is made up.
 
-use super::candidates::{Candidate, Point, longest};
+use super::candidates::{Candidate, Kind, Point, longest, rank};
 use super::recipe::Recipe;
 use super::timing::{Ratio, median};
 use crate::diag::{Error, Result};
@@ -27,6 +27,8 @@ pub struct Task<'a> {
     pub hash: &'a str,
     /// What earlier searches found.
     pub known: Option<&'a Recipe>,
+    /// Where other kernels of the model were fastest: tried first.
+    pub seeds: &'a [Point],
 }
 
 /// How wide and how long.
@@ -72,6 +74,8 @@ pub trait Evaluate {
 pub struct Best {
     /// The fastest recipe.
     pub recipe: Recipe,
+    /// Where it was found.
+    pub point: Point,
     /// False for the heuristics' own.
     pub tuned: bool,
     /// Its time over the heuristics', as far as it was measured in this search.
@@ -124,6 +128,7 @@ pub fn search(
                 tuned: false,
                 ..heuristic.recipe.clone()
             },
+            point: Point::default(),
             tuned: false,
             ratio: 1.0,
             seconds: 0.0,
@@ -137,6 +142,10 @@ pub fn search(
         state.round(vec![known.clone()], accepted)?;
         frontier.push(known);
     }
+    let build = |p: &Point| p.build(task.kernel, facts, longest).ok();
+    let mut seeds: Vec<Candidate> = task.seeds.iter().filter_map(build).collect();
+    seeds.retain(|c| state.seen.insert(c.code));
+    frontier.extend(state.round(seeds, accepted)?);
     for _ in 0..DEPTH {
         if state.eval.stop() {
             break;
@@ -173,28 +182,29 @@ impl State<'_> {
         facts: &Facts,
         longest: usize,
     ) -> Vec<Candidate> {
-        let mut points: Vec<Point> = Vec::new();
+        let mut points: Vec<(Kind, Point)> = Vec::new();
         let mut asked: FxHashSet<Point> = FxHashSet::default();
         for candidate in from {
-            for point in candidate.point.neighbours(&candidate.recipe.opts, facts) {
+            for (kind, point) in candidate.point.neighbours(&candidate.recipe.opts, facts) {
                 if asked.insert(point.clone()) {
-                    points.push(point);
+                    points.push((kind, point));
                 }
             }
         }
-        let mut built: Vec<Candidate> = points
+        let mut built: Vec<(Kind, Candidate)> = points
             .into_par_iter()
-            .filter_map(|point| point.build(kernel, facts, longest).ok())
+            .filter_map(|(kind, p)| Some((kind, p.build(kernel, facts, longest).ok()?)))
             .collect();
         let parallel = self.incumbent.linear.parallel;
         // Enough work for as many threads as the incumbent has work for.
-        built.retain(|c| {
-            c.cost <= HOPELESS * self.incumbent.cost && c.linear.parallel >= parallel.min(16)
+        built.retain(|(_, c)| {
+            c.cost <= HOPELESS * self.incumbent.cost
+                && c.linear.parallel >= parallel.min(16)
+                && self.seen.insert(c.code)
         });
-        built.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-        built.retain(|c| self.seen.insert(c.code));
-        built.truncate(EACH * self.settings.beam);
-        built
+        let mut ranked = rank(built);
+        ranked.truncate(EACH * self.settings.beam);
+        ranked
     }
 
     /// Tries candidates. Returns those to go on from: the fastest few.
@@ -285,6 +295,7 @@ impl State<'_> {
                 self.best.ratio *= scale;
                 self.best.seconds *= scale;
                 self.best.recipe = racers[at].candidate.recipe.clone();
+                self.best.point = racers[at].candidate.point.clone();
                 self.best.tuned = true;
                 self.incumbent = racers[at].candidate.clone();
                 accepted(&self.best)?;
@@ -455,6 +466,7 @@ mod tests {
             kernel: &kernel,
             hash: "h",
             known,
+            seeds: &[],
         };
         let settings = Settings { beam: 2, turns: 31 };
         let mut told = 0;

@@ -17,6 +17,7 @@ use crate::program::verify::{verify_kernel, verify_linear, verify_scheduled};
 use crate::program::{Kernel, LinearKernel};
 use crate::target::Facts;
 use crate::uop::Axis;
+use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 /// A way to build a kernel.
@@ -86,34 +87,87 @@ impl Point {
         })
     }
 
-    /// The points around this one. `opts` are those that it has.
-    pub fn neighbours(&self, opts: &[Opt], facts: &Facts) -> Vec<Point> {
+    /// The points around this one, with what is different about them. `opts` are those that it has.
+    pub fn neighbours(&self, opts: &[Opt], facts: &Facts) -> Vec<(Kind, Point)> {
         let mut out = Vec::new();
         if self.opts.is_none() {
-            for choices in other_choices(&self.choices, facts) {
-                out.push(Point {
+            for (kind, choices) in other_choices(&self.choices, facts) {
+                let point = Point {
                     choices,
                     ..self.clone()
-                });
+                };
+                out.push((kind, point));
             }
         }
         for ahead in [0, 1, 2, 4, 8, 16].map(|k| Some(k << 10)) {
             if ahead != self.prefetch && ahead != Some(facts.prefetch_bytes) {
-                out.push(Point {
+                let point = Point {
                     prefetch: ahead,
                     ..self.clone()
-                });
+                };
+                out.push((Kind::Prefetch, point));
             }
         }
-        for edited in edits(opts) {
-            out.push(Point {
+        for (kind, edited) in edits(opts) {
+            let point = Point {
                 choices: Choices::default(),
                 prefetch: self.prefetch,
                 opts: Some(edited),
-            });
+            };
+            out.push((kind, point));
         }
         out
     }
+}
+
+/// What is different about a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The register tile.
+    Tile,
+    /// Lanes of a vector, or the loop that it runs along.
+    Vector,
+    /// Blocks for the second-level cache.
+    Blocks,
+    /// Steps and taps that are unrolled.
+    Unroll,
+    /// Loop order.
+    Order,
+    /// Loops that are shared or not.
+    Join,
+    /// Distance of prefetches.
+    Prefetch,
+    /// Size of a split.
+    Split,
+}
+
+impl Kind {
+    /// How many of its kind are tried for each one of another.
+    fn weight(self) -> usize {
+        match self {
+            Kind::Tile | Kind::Order => 3,
+            Kind::Unroll | Kind::Split => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Puts those with the least estimated time first, of every kind some: the estimate tells tiles apart, but not orders.
+pub fn rank(candidates: Vec<(Kind, Candidate)>) -> Vec<Candidate> {
+    let mut sorted = candidates;
+    sorted.sort_by(|a, b| a.1.cost.total_cmp(&b.1.cost));
+    let mut counts: FxHashMap<Kind, usize> = FxHashMap::default();
+    let mut ranked: Vec<(usize, Candidate)> = sorted
+        .into_iter()
+        .map(|(kind, candidate)| {
+            let n = counts.entry(kind).or_default();
+            *n += 1;
+            ((*n - 1) / kind.weight(), candidate)
+        })
+        .collect();
+    // Stable: the cheaper ones of each turn stay in front.
+    ranked.sort_by_key(|r| r.0);
+    ranked.into_iter().map(|r| r.1).collect()
 }
 
 /// Lines that candidates' lists may have.
@@ -122,58 +176,82 @@ pub fn longest(heuristic: &LinearKernel) -> usize {
 }
 
 /// Choices that differ in one thing.
-fn other_choices(from: &Choices, facts: &Facts) -> Vec<Choices> {
+fn other_choices(from: &Choices, facts: &Facts) -> Vec<(Kind, Choices)> {
     let mut out = Vec::new();
-    let mut add = |choices: Choices| {
+    let mut add = |kind, choices: Choices| {
         if choices != *from {
-            out.push(choices);
+            out.push((kind, choices));
         }
     };
     for tile in tiles(from.tile, facts) {
-        add(Choices {
-            tile: Some(tile),
-            ..*from
-        });
+        add(
+            Kind::Tile,
+            Choices {
+                tile: Some(tile),
+                ..*from
+            },
+        );
     }
     let whole = i64::from(facts.lanes(4));
     for lanes in [whole / 2, whole / 4].into_iter().filter(|&l| l > 1) {
-        add(Choices {
-            lanes: Some(lanes),
-            ..*from
-        });
+        add(
+            Kind::Vector,
+            Choices {
+                lanes: Some(lanes),
+                ..*from
+            },
+        );
     }
     let chunks = [64, 96, 128, 192, 256, 384, 512, 768, 1024].map(Blocks::Chunks);
     let rows = [16, 32, 64, 128, 256].map(Blocks::Rows);
     for blocks in [Blocks::Whole].into_iter().chain(chunks).chain(rows) {
-        add(Choices {
-            blocks: Some(blocks),
-            ..*from
-        });
+        add(
+            Kind::Blocks,
+            Choices {
+                blocks: Some(blocks),
+                ..*from
+            },
+        );
     }
     for steps in [1, 2, 4, 8] {
-        add(Choices {
-            steps: Some(steps),
-            ..*from
-        });
+        add(
+            Kind::Unroll,
+            Choices {
+                steps: Some(steps),
+                ..*from
+            },
+        );
     }
     for taps in [1, 3, 9, 25, 49] {
-        add(Choices {
-            taps: Some(taps),
-            ..*from
-        });
+        add(
+            Kind::Unroll,
+            Choices {
+                taps: Some(taps),
+                ..*from
+            },
+        );
     }
-    add(Choices {
-        rows_first: !from.rows_first,
-        ..*from
-    });
-    add(Choices {
-        other_vector: !from.other_vector,
-        ..*from
-    });
-    add(Choices {
-        apart: !from.apart,
-        ..*from
-    });
+    add(
+        Kind::Order,
+        Choices {
+            rows_first: !from.rows_first,
+            ..*from
+        },
+    );
+    add(
+        Kind::Vector,
+        Choices {
+            other_vector: !from.other_vector,
+            ..*from
+        },
+    );
+    add(
+        Kind::Join,
+        Choices {
+            apart: !from.apart,
+            ..*from
+        },
+    );
     out
 }
 
@@ -196,43 +274,55 @@ fn tiles(from: Option<(i64, i64)>, facts: &Facts) -> Vec<(i64, i64)> {
 }
 
 /// Lists that differ in one place.
-fn edits(opts: &[Opt]) -> Vec<Vec<Opt>> {
+fn edits(opts: &[Opt]) -> Vec<(Kind, Vec<Opt>)> {
     let mut out = Vec::new();
+    // Nests with few loops fill margins: their order does not matter.
+    let deepest = opts.iter().map(|opt| match opt {
+        Opt::Order { ranges, .. } => ranges.len(),
+        _ => 0,
+    });
+    let deep = deepest.max().unwrap_or(0).saturating_sub(3);
     for (at, opt) in opts.iter().enumerate() {
-        let mut put = |new: Option<Opt>| {
+        let mut put = |kind, new: Option<Opt>| {
             let mut list = opts.to_vec();
             match new {
                 Some(new) => list[at] = new,
                 None => drop(list.remove(at)),
             }
-            out.push(list);
+            out.push((kind, list));
         };
         match opt {
-            Opt::Order { nest, ranges } => {
+            Opt::Order { nest, ranges } if ranges.len() >= deep => {
                 for place in 1..ranges.len() {
                     let mut ranges = ranges.clone();
                     ranges.swap(place - 1, place);
-                    put(Some(Opt::Order {
-                        nest: *nest,
-                        ranges,
-                    }));
+                    put(
+                        Kind::Order,
+                        Some(Opt::Order {
+                            nest: *nest,
+                            ranges,
+                        }),
+                    );
                 }
             }
-            Opt::Join { .. } => put(None),
+            Opt::Join { .. } => put(Kind::Join, None),
             Opt::Split { axis, by, into } if *into != Axis::Vector => {
                 for by in [by / 2, by * 2, by - 1, by + 1, by * 3] {
                     if by > 1 {
-                        put(Some(Opt::Split {
-                            axis: *axis,
-                            by,
-                            into: *into,
-                        }));
+                        put(
+                            Kind::Split,
+                            Some(Opt::Split {
+                                axis: *axis,
+                                by,
+                                into: *into,
+                            }),
+                        );
                     }
                 }
             }
             Opt::Chunk { axis, by } => {
                 for by in [by / 2, by * 2] {
-                    put(Some(Opt::Chunk { axis: *axis, by }));
+                    put(Kind::Blocks, Some(Opt::Chunk { axis: *axis, by }));
                 }
             }
             _ => {}
@@ -293,7 +383,7 @@ pub mod tests {
         let longest = longest(&heuristic.linear);
         let mut seen = HashSet::from([heuristic.code]);
         let mut edited = 0;
-        for point in start.neighbours(&heuristic.recipe.opts, &facts) {
+        for (_, point) in start.neighbours(&heuristic.recipe.opts, &facts) {
             let Ok(candidate) = point.build(&kernel, &facts, longest) else {
                 continue;
             };

@@ -9,7 +9,7 @@
 //! ```
 
 use super::beam::HOPELESS;
-use super::candidates::{Candidate, Point, longest};
+use super::candidates::{Candidate, Kind, Point, longest, rank};
 use super::database::{Database, Found, Record};
 use super::recipe::{Recipe, Written};
 use super::timing::Ratio;
@@ -156,23 +156,21 @@ pub fn candidates(kernel: &Kernel, facts: &Facts, count: usize) -> Result<Vec<Ca
     let mut found: Vec<Candidate> = Vec::new();
     let mut from = vec![heuristic.clone()];
     for _ in 0..2 {
-        let points: FxHashSet<Point> = from
+        let points: Vec<(Kind, Point)> = from
             .iter()
             .flat_map(|c| c.point.neighbours(&c.recipe.opts, facts))
             .collect();
-        let mut points: Vec<Point> = points.into_iter().collect();
-        points.sort_by_cached_key(|p| format!("{p:?}"));
-        let mut built: Vec<Candidate> = points
+        let mut built: Vec<(Kind, Candidate)> = points
             .into_par_iter()
-            .filter_map(|p| p.build(kernel, facts, longest).ok())
+            .filter_map(|(kind, p)| Some((kind, p.build(kernel, facts, longest).ok()?)))
             .collect();
-        built.retain(|c| c.cost <= most && c.linear.parallel >= parallel && seen.insert(c.code));
-        built.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-        from = built.iter().take(4).cloned().collect();
-        found.extend(built);
+        built.retain(|(_, c)| {
+            c.cost <= most && c.linear.parallel >= parallel && seen.insert(c.code)
+        });
+        let ranked = rank(built);
+        from = ranked.iter().take(4).cloned().collect();
+        found.extend(ranked);
     }
-    // Sorted once for all; equal estimates keep their order.
-    found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     found.truncate(count);
     found.insert(0, heuristic);
     Ok(found)
