@@ -74,6 +74,26 @@ pub fn bootstrap(groups: &[Vec<f64>], miss: f64) -> Interval {
     }
 }
 
+/// Interval of the ratio of two medians, `now` over `before`, of rounds that have nothing to do with each other.
+pub fn bootstrap_ratio(before: &[f64], now: &[f64], miss: f64) -> Interval {
+    let middle = median(now) / median(before);
+    let mut random = Random::new((before.len() + now.len()) as u64);
+    let mut draw = |list: &[f64]| {
+        let drawn: Vec<f64> = list
+            .iter()
+            .map(|_| list[random.below(list.len())])
+            .collect();
+        median(&drawn)
+    };
+    let mut draws: Vec<f64> = (0..DRAWS).map(|_| draw(now) / draw(before)).collect();
+    draws.sort_by(f64::total_cmp);
+    Interval {
+        low: quantile(&draws, miss / 2.0),
+        middle,
+        high: quantile(&draws, 1.0 - miss / 2.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
