@@ -64,7 +64,12 @@ impl<'a> Linear<'a> {
                 None => 1,
             };
             if together == 1 {
-                let targets: Vec<Target> = stores.iter().map(|&s| Target::Store(s)).collect();
+                let is_store = |s: &&UopId| matches!(self.g.op(**s), Op::Store { .. });
+                let targets: Vec<Target> = stores
+                    .iter()
+                    .filter(is_store)
+                    .map(|&s| Target::Store(s))
+                    .collect();
                 self.scopes.push(FxHashMap::default());
                 self.scope(&targets, open, loops)?;
                 self.scopes.pop();

@@ -9,7 +9,7 @@
 use crate::diag::{Error, Result};
 use crate::program::{Kernel, Layout, Param};
 use crate::target::Facts;
-use crate::uop::{Binary, Bounds, Linear, Op, Simplifier, Sources, Type, UopId, Uops};
+use crate::uop::{Binary, Bounds, FreeRanges, Linear, Op, Simplifier, Sources, Type, UopId, Uops};
 use rustc_hash::FxHashMap;
 
 /// The pass.
@@ -94,7 +94,31 @@ fn lower_accesses(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<UopId> 
         let ty = if store { Type::VOID } else { node.ty };
         new.insert(id, g.add_node(op, ty, out));
     }
-    Ok(new[&sink])
+    // Iterations that use the same elements of a scratch parameter stay: what they read there differs.
+    let mut free = FreeRanges::new();
+    let mut nests = Vec::new();
+    for &nest in g.src(sink).to_vec().iter() {
+        let before = free.of(g, nest);
+        let to = new[&nest];
+        let after = free.of(g, to);
+        let lost: Vec<UopId> = before
+            .iter()
+            .copied()
+            .filter(|&r| !after.contains(&new[&r]))
+            .map(|r| new[&r])
+            .collect();
+        if lost.is_empty() {
+            nests.push(to);
+            continue;
+        }
+        let mut all = match g.op(to) {
+            Op::Sink => g.src(to).to_vec(),
+            _ => vec![to],
+        };
+        all.extend(lost);
+        nests.push(g.sink(&all));
+    }
+    Ok(g.sink(&nests))
 }
 
 /// Logical indices that have memory: halo and padding included.
@@ -157,12 +181,14 @@ fn physical(g: &mut Uops, layout: &Layout, index: &[UopId]) -> UopId {
         let (low, _) = layout.halo_of(axis.dim);
         let shifted = g.add_const(index[axis.dim], low);
         let mut digit = g.div_const(shifted, axis.div);
-        // The digit of the largest divisor takes what is left.
-        let inner = layout
-            .axes
-            .iter()
-            .enumerate()
-            .any(|(m, a)| m != n && a.dim == axis.dim && a.div > axis.div);
+        // The digit of the largest divisor takes what is left, where it has room for it.
+        let short = axis.div.saturating_mul(axis.extent) < layout.shape[axis.dim] + low;
+        let inner = short
+            || layout
+                .axes
+                .iter()
+                .enumerate()
+                .any(|(m, a)| m != n && a.dim == axis.dim && a.div > axis.div);
         if inner {
             digit = g.mod_const(digit, axis.extent);
         }

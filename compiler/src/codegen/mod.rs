@@ -111,7 +111,7 @@ fn simplify_kernel(mut kernel: Kernel, _: &Facts) -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// Stores of each nest: a sink among the sink's sources is a nest, a store is one of its own.
+/// Stores of each nest, and ranges of loops that it needs besides: a sink among the sink's sources is a nest, a store is one of its own.
 fn nests(g: &Uops, sink: UopId) -> Vec<Vec<UopId>> {
     let nest = |&id: &UopId| match g.op(id) {
         Op::Sink => g.src(id).to_vec(),
@@ -130,7 +130,11 @@ fn each_store(
     for nest in nests(g, kernel.sink) {
         let mut stores = Vec::with_capacity(nest.len());
         for store in nest {
-            stores.extend(pass(g, store)?);
+            if matches!(g.op(store), Op::Range { .. }) {
+                stores.push(store);
+            } else {
+                stores.extend(pass(g, store)?);
+            }
         }
         match stores[..] {
             [] => {}

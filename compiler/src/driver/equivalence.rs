@@ -3,7 +3,7 @@
 
 use crate::graph::{Graph, Op, Shape, Tensor, TensorId};
 use crate::program::interp::{Scalar, run_kernel};
-use crate::program::{Bytes, Kernel, Layout, Weight};
+use crate::program::{Access, Bytes, Kernel, Layout, Weight};
 use crate::search::Point;
 use crate::target::Facts;
 use crate::uop::{Binary, DType, ReduceOp, Unary};
@@ -16,6 +16,7 @@ fn facts(registers: u32, bytes: u32) -> Facts {
         broadcast_operand: registers > 16,
         channel_block: bytes / 4,
         parallel_threshold: 256,
+        l1_bytes: 256,
         ..Facts::default()
     }
 }
@@ -297,6 +298,9 @@ fn compare(kernel: &Kernel, optimised: &Kernel) {
     run_kernel(kernel, &mut before).unwrap();
     run_kernel(optimised, &mut after).unwrap();
     for (slot, (old, new)) in kernel.params.iter().zip(&optimised.params).enumerate() {
+        if old.access == Access::Scratch {
+            continue;
+        }
         for (index, _) in places(&old.layout) {
             let x = before[slot][old.layout.place(&index) as usize];
             let y = after[slot][new.layout.place(&index) as usize];
@@ -311,7 +315,11 @@ fn compare(kernel: &Kernel, optimised: &Kernel) {
         }
     }
     // A packed layout keeps elements apart.
-    for p in &optimised.params {
+    for p in optimised
+        .params
+        .iter()
+        .filter(|p| p.access != Access::Scratch)
+    {
         let mut seen: Vec<i64> = places(&p.layout)
             .iter()
             .map(|(i, _)| p.layout.place(i))

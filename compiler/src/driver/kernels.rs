@@ -9,7 +9,7 @@ use crate::codegen::{self, Lowered};
 use crate::diag::{Error, Result};
 use crate::opt;
 use crate::program::verify::verify_scheduled;
-use crate::program::{BufferId, BufferKind, Kernel, Layout, Program, Weight};
+use crate::program::{Access, BufferId, BufferKind, Kernel, Layout, Program, Weight};
 use crate::search::{LockedKernel, Recipe, Recipes};
 use crate::target::Facts;
 use crate::uop::{FreeRanges, Op};
@@ -243,14 +243,16 @@ pub(super) fn name_kernel(error: Error, kernel: &Kernel) -> Error {
     }
 }
 
-/// An optimiser may change the layout of weight parameters and nothing else of the parameters.
+/// An optimiser may change the layout of weight and scratch parameters and nothing else of the parameters.
 fn check_params(before: &Kernel, after: &Kernel) -> Result<()> {
     let same = before.params.len() == after.params.len()
         && before.params.iter().zip(&after.params).all(|(b, a)| {
             b.dtype == a.dtype
                 && b.access == a.access
                 && b.weight == a.weight
-                && (b.layout == a.layout || b.weight && b.layout.shape == a.layout.shape)
+                && (b.layout == a.layout
+                    || (b.weight || b.access == Access::Scratch)
+                        && b.layout.shape == a.layout.shape)
         });
     if same {
         Ok(())
@@ -283,6 +285,9 @@ fn assign_weight_layouts(program: &mut Program) -> Result<()> {
                     "kernel '{}' takes buffer '{}' for a weight",
                     kernels[step.kernel].name, buffers[index].name
                 )));
+            }
+            if param.access == Access::Scratch {
+                buffers[index].layout = param.layout.clone();
             }
             if !is_weight {
                 continue;

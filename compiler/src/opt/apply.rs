@@ -42,6 +42,7 @@ pub fn apply(kernel: &Kernel, opts: &[Opt]) -> Result<Kernel> {
         weights::pack(&work, nest, slot, &mut params)?;
     }
     weights::make_room(&work, &nests, &mut params);
+    super::contract::contract(&work, &nests, &mut params);
     finish(kernel, work.g, &nests, params)
 }
 
@@ -73,7 +74,7 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
             }
             let (main, rest) = work.peel(&nests[n], range, *at);
             nests[n] = main;
-            nests.push(rest);
+            nests.insert(n + 1, rest);
         }
         Opt::PadTo { axis, to } => {
             let (n, range) = find(work, nests, *axis)?;
@@ -98,7 +99,7 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
             let (n, range) = find(work, nests, *axis)?;
             let (rounds, last) = super::chunk::chunk(work, &nests[n], range, *by)?;
             nests[n] = rounds;
-            nests.push(last);
+            nests.insert(n + 1, last);
         }
         Opt::Join { nest, with, depth } => {
             let (a, b) = (number(nests, *with)?, number(nests, *nest)?);
@@ -159,7 +160,7 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
         return Err("the range is no plain loop".into());
     }
     match into {
-        Axis::Loop | Axis::Unroll => Ok(()),
+        Axis::Loop | Axis::Unroll | Axis::Serial => Ok(()),
         Axis::Parallel if work.loops(nest).contains(&range) => Ok(()),
         Axis::Parallel => Err("a reduce runs over the range".into()),
         Axis::Vector => {
@@ -172,7 +173,7 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
             }
             Ok(())
         }
-        Axis::Serial | Axis::Local | Axis::Group => Err("no range may become that".into()),
+        Axis::Local | Axis::Group => Err("no range may become that".into()),
     }
 }
 

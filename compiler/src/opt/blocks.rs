@@ -50,7 +50,7 @@ pub fn split_blocks(work: &mut Work<'_>, nest: Nest) -> Vec<Nest> {
 }
 
 /// Puts the inner range right after the outer one.
-fn keep_together(nest: &mut Nest, at: Option<usize>, outer: UopId, inner: UopId) {
+pub(super) fn keep_together(nest: &mut Nest, at: Option<usize>, outer: UopId, inner: UopId) {
     let Some(at) = at else { return };
     nest.order.retain(|&r| r != inner);
     let after = usize::from(nest.order.get(at) == Some(&outer));

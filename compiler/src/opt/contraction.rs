@@ -422,7 +422,7 @@ fn order(
     let columns = if work.choices.rows_first { 3 } else { 1 };
     let mut keyed: Vec<((u8, i64, usize), UopId)> = Vec::new();
     for (n, &r) in nest.order.iter().enumerate() {
-        let key = if work.axis(r) == Axis::Serial || Some(r) == blocks {
+        let key = if matches!(work.axis(r), Axis::Serial | Axis::Parallel) || Some(r) == blocks {
             (0, 0, n)
         } else if r == lane {
             (9, 0, n)

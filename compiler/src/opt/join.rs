@@ -14,22 +14,23 @@ use crate::uop::{Axis, Bounds, Linear, UopId};
 use rustc_hash::FxHashMap;
 
 /// True when two values of a range never lead to the same element: in some dimension the range of nest `a` and that of
-/// nest `b` count blocks of the same size, and what else is in the index stays inside a block.
+/// nest `b` count blocks of the same size, and what else is in the index stays inside a block or counts runs of all these blocks.
 pub fn separates(work: &Work<'_>, a: UopId, at: &[UopId], b: UopId, bt: &[UopId]) -> bool {
     at.iter().zip(bt).any(|(&x, &y)| {
         let (Some((c, low, high)), Some((d, least, most))) = (digit(work, x, a), digit(work, y, b))
         else {
             return false;
         };
-        c == d && low >= 0 && high < c && least >= 0 && most < c
+        c == d && work.extent(a) == work.extent(b) && low >= 0 && high < c && least >= 0 && most < c
     })
 }
 
-/// Coefficient of a range in an index, and the interval of the rest.
+/// Coefficient of a range in an index, and the interval of what is left without the digits above it.
 fn digit(work: &Work<'_>, index: UopId, range: UopId) -> Option<(i64, i64, i64)> {
     let mut form = Linear::of(&work.g, index)?;
     let c = form.terms.iter().find(|t| t.0 == range)?.1;
-    form.terms.retain(|t| t.0 != range);
+    let above = c.abs().saturating_mul(work.extent(range)).max(1);
+    form.terms.retain(|t| t.0 != range && t.1 % above != 0);
     if form.terms.iter().any(|t| work.depends(t.0, range)) {
         return None;
     }
@@ -61,6 +62,10 @@ fn conflicts(work: &Work<'_>, a: &Nest, b: &Nest) -> Vec<(AccessTo, AccessTo)> {
     out
 }
 
+fn is_plain(axis: Axis) -> bool {
+    matches!(axis, Axis::Loop | Axis::Parallel | Axis::Serial)
+}
+
 /// How many outermost loops two nests may share: they run equally long and mean the same part of the output.
 fn common(work: &Work<'_>, a: &Nest, b: &Nest) -> usize {
     let store = |n: &Nest| work.accesses(n.store).into_iter().find(|x| x.store);
@@ -71,7 +76,6 @@ fn common(work: &Work<'_>, a: &Nest, b: &Nest) -> usize {
         return 0;
     }
     let (loops_a, loops_b) = (work.loops(a), work.loops(b));
-    let plain = |axis| matches!(axis, Axis::Loop | Axis::Parallel | Axis::Serial);
     a.order
         .iter()
         .zip(&b.order)
@@ -80,7 +84,7 @@ fn common(work: &Work<'_>, a: &Nest, b: &Nest) -> usize {
                 && loops_b.contains(&s)
                 && work.extent(r) == work.extent(s)
                 && work.axis(r) == work.axis(s)
-                && plain(work.axis(r))
+                && is_plain(work.axis(r))
                 && (work.axis(r) == Axis::Serial || separates(work, r, &x.index, s, &y.index))
         })
         .count()
@@ -147,7 +151,11 @@ pub fn group(work: &Work<'_>, mut parts: Vec<Nest>) -> Vec<Group> {
 
 /// Records that the nests of a group share their loops.
 pub fn record(work: &mut Work<'_>, group: &Group) {
-    for (nest, &depth) in group.nests[1..].iter().zip(&group.depths) {
+    for (nest, &depth) in group.nests[1..]
+        .iter()
+        .zip(&group.depths)
+        .filter(|d| *d.1 > 0)
+    {
         work.log.push(Opt::Join {
             nest: nest.number,
             with: group.nests[0].number,
@@ -170,7 +178,17 @@ pub fn join(
     if a >= b {
         return Err("a nest joins one that comes before it".into());
     }
-    if depth == 0 || common(work, &nests[a], &nests[b]) < depth {
+    let alike = |r: UopId, s: UopId| {
+        work.extent(r) == work.extent(s) && work.axis(r) == work.axis(s) && is_plain(work.axis(r))
+    };
+    let (loops_a, loops_b) = (work.loops(&nests[a]), work.loops(&nests[b]));
+    let possible = depth > 0
+        && nests[a].order.len().min(nests[b].order.len()) >= depth
+        && nests[a].order[..depth]
+            .iter()
+            .zip(&nests[b].order[..depth])
+            .all(|(r, s)| loops_a.contains(r) && loops_b.contains(s) && alike(*r, *s));
+    if !possible {
         return Err(format!("the nests do not have {depth} loops in common"));
     }
     let shared: Vec<UopId> = nests[a].order[..depth].to_vec();
@@ -178,9 +196,20 @@ pub fn join(
         .iter()
         .take_while(|n| n.order.len() >= depth && n.order[..depth] == shared[..])
         .count();
-    for other in &nests[a..b] {
-        if !conflicts(work, other, &nests[b]).is_empty() {
-            return Err(format!("it would run before nest {}", other.number));
+    for (n, other) in nests[a..b].iter().enumerate() {
+        for (x, y) in conflicts(work, other, &nests[b]) {
+            // Members run before it in the same iteration: fine where they meet in the same iteration only.
+            let together = n < members
+                && shared
+                    .iter()
+                    .zip(&nests[b].order)
+                    .all(|(&r, &s)| separates(work, r, &x.index, s, &y.index));
+            if !together {
+                return Err(format!(
+                    "it needs what nest {} does in another iteration",
+                    other.number
+                ));
+            }
         }
     }
     let mut nest = nests.remove(b);

@@ -12,17 +12,20 @@ mod blocks;
 mod cache;
 mod choices;
 mod chunk;
+mod contract;
 mod contraction;
 mod join;
 mod nest;
 mod opts;
 mod pad;
 mod parallel;
+mod rows;
 mod vectors;
 mod weights;
 
 use crate::diag::{Error, Result};
 use crate::program::Kernel;
+use crate::program::rows::shared_rows;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId, Uops, import, substitute};
 pub use apply::apply;
@@ -50,6 +53,14 @@ pub fn optimise_with(
 ) -> Result<(Kernel, Vec<Opt>)> {
     let (mut work, nests) = Work::open(kernel);
     work.choices = *choices;
+    let shared = shared_rows(kernel).filter(|_| {
+        let known = |n: &Nest| n.order.iter().all(|&r| work.g.extent(r).is_some());
+        nests.iter().all(known)
+    });
+    if let Some(rows) = shared {
+        let groups = rows::tile(&mut work, nests, &rows, facts);
+        return finish_groups(kernel, work, &groups);
+    }
     let mut groups: Vec<join::Group> = Vec::new();
     for nest in nests {
         if nest.order.iter().any(|&r| work.g.extent(r).is_none()) {
@@ -80,6 +91,15 @@ pub fn optimise_with(
         }
     }
     groups.sort_by_key(|g| g.nests[0].number);
+    finish_groups(kernel, work, &groups)
+}
+
+/// Logs order, joins and packs of the groups, and applies the log.
+fn finish_groups(
+    kernel: &Kernel,
+    mut work: Work<'_>,
+    groups: &[join::Group],
+) -> Result<(Kernel, Vec<Opt>)> {
     let done: Vec<Nest> = groups.iter().flat_map(|g| g.nests.clone()).collect();
     for nest in &done {
         let ranges = nest.order.iter().map(|&r| work.at(nest, r).range).collect();
@@ -88,7 +108,7 @@ pub fn optimise_with(
             ranges,
         });
     }
-    for group in &groups {
+    for group in groups {
         join::record(&mut work, group);
     }
     weights::choose_packs(&mut work, &done);

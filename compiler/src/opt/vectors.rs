@@ -244,14 +244,14 @@ fn order(work: &Work<'_>, nest: &mut Nest) {
         .enumerate()
         .map(|(n, &r)| {
             let class = match work.axis(r) {
-                Axis::Serial => 0,
+                Axis::Serial | Axis::Parallel => 0,
                 Axis::Vector => 9,
                 Axis::Unroll => 8,
                 _ if !loops.contains(&r) => 6,
                 _ if hoisted.contains(&r) => 1,
                 _ => 2,
             };
-            let stride = if loops.contains(&r) {
+            let stride = if class != 0 && loops.contains(&r) {
                 work.stride(store, r).map_or(i64::MIN, |s| -s.abs())
             } else {
                 0

@@ -6,7 +6,7 @@
 
 use super::Kernel;
 use crate::diag::{Error, Result};
-use crate::uop::{Axis, Binary, DType, FreeRanges, Op, ReduceOp, Type, Unary, UopId};
+use crate::uop::{Binary, DType, FreeRanges, Op, ReduceOp, Type, Unary, UopId};
 use rustc_hash::FxHashMap;
 
 /// A scalar value.
@@ -47,22 +47,29 @@ pub fn run_kernel(kernel: &Kernel, memory: &mut [Vec<Scalar>]) -> Result<()> {
     let mut free = FreeRanges::new();
     let g = &kernel.uops;
     let nests = g.src(kernel.sink).iter();
-    let stores = nests.flat_map(|&n| match g.op(n) {
-        Op::Sink => g.src(n).to_vec(),
-        _ => vec![n],
-    });
-    for store in stores {
-        let mut loops: Vec<UopId> = free.of(&kernel.uops, store).to_vec();
-        loops.sort_by_key(|&r| range_id(kernel, r));
-        interpreter.nest(store, &loops)?;
+    let is_range = |id: &UopId| matches!(g.op(*id), Op::Range { .. });
+    let mut all: Vec<(UopId, Vec<UopId>)> = Vec::new();
+    for &nest in nests {
+        let (more, stores): (Vec<UopId>, Vec<UopId>) = match g.op(nest) {
+            Op::Sink => g.src(nest).iter().copied().partition(is_range),
+            _ => (Vec::new(), vec![nest]),
+        };
+        for store in stores {
+            let mut loops: Vec<UopId> = free.of(&kernel.uops, store).to_vec();
+            loops.extend(&more);
+            loops.sort_by_key(|&r| range_id(kernel, r));
+            loops.dedup();
+            all.push((store, loops));
+        }
     }
-    Ok(())
+    let views: Vec<(UopId, &[UopId])> = all.iter().map(|(s, l)| (*s, &l[..])).collect();
+    interpreter.nests(&views)
 }
 
-fn range_id(kernel: &Kernel, range: UopId) -> (bool, u32) {
+fn range_id(kernel: &Kernel, range: UopId) -> u32 {
     match kernel.uops.op(range) {
-        Op::Range { id, axis } => (axis != Axis::Serial, id),
-        _ => (true, u32::MAX),
+        Op::Range { id, .. } => id,
+        _ => u32::MAX,
     }
 }
 
@@ -75,18 +82,30 @@ struct Interpreter<'a> {
 }
 
 impl Interpreter<'_> {
-    fn nest(&mut self, store: UopId, loops: &[UopId]) -> Result<()> {
-        let Some((&range, inner)) = loops.split_first() else {
-            self.memo.push(FxHashMap::default());
-            let done = self.store(store);
-            self.memo.pop();
-            return done;
-        };
-        for n in 0..self.extent(range)? {
-            self.env.insert(range, n);
-            self.nest(store, inner)?;
+    /// Stores with the loops that each still needs. Neighbours share the loops that they have in common.
+    fn nests(&mut self, nests: &[(UopId, &[UopId])]) -> Result<()> {
+        let mut rest = nests;
+        while let Some(&(store, loops)) = rest.first() {
+            let Some(&range) = loops.first() else {
+                self.memo.push(FxHashMap::default());
+                let done = self.store(store);
+                self.memo.pop();
+                done?;
+                rest = &rest[1..];
+                continue;
+            };
+            let together = rest
+                .iter()
+                .take_while(|n| n.1.first() == Some(&range))
+                .count();
+            let inner: Vec<_> = rest[..together].iter().map(|n| (n.0, &n.1[1..])).collect();
+            for n in 0..self.extent(range)? {
+                self.env.insert(range, n);
+                self.nests(&inner)?;
+            }
+            self.env.remove(&range);
+            rest = &rest[together..];
         }
-        self.env.remove(&range);
         Ok(())
     }
 

@@ -143,10 +143,12 @@ impl Layout {
     }
     /// Values that the index of a dimension can have, halo and padding included.
     pub fn reach(&self, dim: usize) -> i64 {
+        // A scratch layout may lack digits: several indices then have one place.
         let axes = self.axes.iter().filter(|a| a.dim == dim);
         axes.map(|a| a.div.saturating_mul(a.extent))
             .max()
             .unwrap_or(1)
+            .max(self.shape[dim])
     }
     /// Stride in elements of each physical axis.
     pub fn strides(&self) -> Vec<i64> {

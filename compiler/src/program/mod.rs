@@ -6,6 +6,7 @@
 pub mod element;
 pub mod interp;
 mod layout;
+pub mod rows;
 pub mod text;
 pub mod verify;
 mod weight;
@@ -40,6 +41,9 @@ pub enum Access {
     Write,
     /// Read and written at the same index or in `Serial` order.
     ReadWrite,
+    /// Written by one nest and read by later ones of the same kernel; dead before and after. `opt` may shrink its layout to what lives
+    /// at a time.
+    Scratch,
 }
 
 /// A buffer parameter of a kernel.

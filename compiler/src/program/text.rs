@@ -19,10 +19,11 @@ use rustc_hash::FxHashMap;
 use std::cell::Cell;
 use std::fmt::Write;
 
-const ACCESS: [(&str, Access); 3] = [
+const ACCESS: [(&str, Access); 4] = [
     ("read", Access::Read),
     ("write", Access::Write),
     ("readwrite", Access::ReadWrite),
+    ("scratch", Access::Scratch),
 ];
 
 fn access_name(access: Access) -> &'static str {
@@ -210,10 +211,11 @@ pub fn parse_kernel_lines(source: &str) -> Result<(Kernel, FxHashMap<UopId, usiz
         let param = parse_param(line, &at);
         let bad = |at: &str, what: &str| Bad::new(at, what).error(number, full);
         let param = param.ok_or_else(|| bad(at.get(), "no parameter"))?;
-        param
-            .layout
-            .check()
-            .map_err(|what| bad(line.trim(), &what))?;
+        // Those of scratch parameters may have lost digits.
+        if param.access != Access::Scratch {
+            let checked = param.layout.check();
+            checked.map_err(|what| bad(line.trim(), &what))?;
+        }
         params.push(param);
     }
     let parsed = text::parse_lines(&header.body)?;

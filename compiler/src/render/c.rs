@@ -48,7 +48,7 @@ pub fn render(kernel: &LinearKernel) -> Result<String> {
         let c = memory(param.dtype);
         let (constant, restrict) = match param.access {
             Access::Read => ("const ", "restrict "),
-            Access::Write => ("", "restrict "),
+            Access::Write | Access::Scratch => ("", "restrict "),
             Access::ReadWrite => ("", ""),
         };
         let _ = writeln!(

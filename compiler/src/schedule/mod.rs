@@ -11,9 +11,11 @@
 
 mod buffers;
 mod layouts;
+mod merge_rows;
 mod movement;
 mod nests;
 mod ranges;
+mod store_rows;
 mod work;
 
 use crate::diag::{Error, Origin, Result};
@@ -157,7 +159,10 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
             program.add(nests)?;
         }
     }
-    Ok(program.finish())
+    let mut program = program.finish();
+    store_rows::store_rows(&mut program, facts);
+    merge_rows::merge_rows(&mut program, facts);
+    Ok(program)
 }
 
 /// Bits of a constant of one element, as the kernel IR writes them.

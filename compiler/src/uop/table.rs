@@ -184,7 +184,7 @@ pub(super) const ROWS: &[Row] = &[
         "sink",
         &[],
         (0, MANY),
-        "Root of a kernel: its stores are nests, which share the loops of ranges they have in common; in codegen a sink in it is a nest of several stores.",
+        "Root of a kernel: its stores are nests, which share the loops of ranges they have in common; in codegen a sink in it is a nest of several stores, and of loops around them that they do not depend on.",
     ),
     row(
         "acc",

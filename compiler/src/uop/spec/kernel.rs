@@ -34,6 +34,14 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
             {
                 return fault(id, "a nest that does not stand in the root");
             }
+            Op::Sink
+                if id == sink
+                    && g.src(id)
+                        .iter()
+                        .any(|&s| matches!(g.op(s), Op::Range { .. })) =>
+            {
+                return fault(id, "a range that stands in no nest");
+            }
             _ => {}
         }
         if let Some(&store) = g

@@ -159,7 +159,7 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
         Op::If => bool_at(0),
         Op::Sink => need(
             src.iter()
-                .all(|&s| matches!(g.op(s), Op::Store { .. } | Op::Sink)),
+                .all(|&s| matches!(g.op(s), Op::Store { .. } | Op::Sink | Op::Range { .. })),
             "a source is no store",
         ),
         Op::Const(_) | Op::Lanes(_) | Op::Param { .. } | Op::Local { .. } | Op::EndIf => Ok(()),

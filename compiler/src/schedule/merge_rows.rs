@@ -1,0 +1,234 @@
+//! Merges kernels that hand each other rows of a tensor larger than what goes in and comes out.
+//!
+//! In: a program. Out: one in which such kernels are one kernel of several nests, and the tensor between them is a scratch parameter:
+//! `opt` lets the nests share the loops over rows, so that a few rows of it exist at a time and stay in cache.
+//!
+//! Example: attention. The scores of a head are as long as the square of the sequence; scores, softmax and the weighted sum of
+//! values become one kernel, which holds the scores of a block of rows.
+
+use super::kernel_name;
+use crate::program::rows::shared_rows;
+use crate::program::{Access, BufferId, BufferKind, Kernel, Param, Program};
+use crate::target::Facts;
+use crate::uop::{FreeRanges, Op, UopId, Uops, import, substitute};
+use rustc_hash::FxHashMap;
+
+/// Nests that one kernel may have.
+const MOST_NESTS: usize = 8;
+
+/// Merges where it pays.
+pub fn merge_rows(program: &mut Program, facts: &Facts) {
+    let mut gone = vec![false; program.steps.len()];
+    while let Some((a, b, merged)) = find(program, &gone, facts) {
+        gone[a] = true;
+        program.steps[b].args = merged.1;
+        let origins: Vec<_> = program.steps[a].origins.clone();
+        let mut all = origins;
+        for origin in std::mem::take(&mut program.steps[b].origins) {
+            if !all.contains(&origin) {
+                all.push(origin);
+            }
+        }
+        let number = program.steps[b].kernel;
+        let mut kernel = merged.0;
+        kernel.name = kernel_name(number, &all);
+        kernel.origins.clone_from(&all);
+        program.steps[b].origins = all;
+        program.kernels[number] = kernel;
+    }
+    // Every kernel has one step here.
+    let mut kernels = Vec::new();
+    let mut steps = Vec::new();
+    for (step, _) in std::mem::take(&mut program.steps)
+        .into_iter()
+        .zip(gone)
+        .filter(|(_, gone)| !gone)
+    {
+        kernels.push(program.kernels[step.kernel].clone());
+        let mut step = step;
+        step.kernel = kernels.len() - 1;
+        steps.push(step);
+    }
+    program.kernels = kernels;
+    program.steps = steps;
+}
+
+type Merged = (Kernel, Vec<BufferId>);
+
+/// The next two steps to merge.
+fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(usize, usize, Merged)> {
+    let mut writers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
+    let mut readers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
+    for (n, step) in program.steps.iter().enumerate().filter(|&(n, _)| !gone[n]) {
+        for (&arg, param) in step.args.iter().zip(&program.kernels[step.kernel].params) {
+            match param.access {
+                Access::Read => readers.entry(arg).or_default().push(n),
+                Access::Write => writers.entry(arg).or_default().push(n),
+                Access::ReadWrite => {
+                    readers.entry(arg).or_default().push(n);
+                    writers.entry(arg).or_default().push(n);
+                }
+                Access::Scratch => {}
+            }
+        }
+    }
+    for (b, step) in program.steps.iter().enumerate().filter(|&(n, _)| !gone[n]) {
+        for &between in &step.args {
+            let buffer = program.buffer(between);
+            let (Some(&[a]), Some(&[reader])) = (
+                writers.get(&between).map(Vec::as_slice),
+                readers.get(&between).map(Vec::as_slice),
+            ) else {
+                continue;
+            };
+            let internal = matches!(buffer.kind, BufferKind::Internal);
+            if !internal || reader != b || a >= b || buffer.bytes() < facts.l1_bytes {
+                continue;
+            }
+            // What else goes in and comes out, each side alone, is no larger.
+            let large = [(a, Access::Read), (b, Access::Read)]
+                .iter()
+                .all(|&(n, _)| {
+                    let others: u64 = program.steps[n]
+                        .args
+                        .iter()
+                        .zip(&program.kernels[program.steps[n].kernel].params)
+                        .filter(|&(&arg, p)| arg != between && p.access != Access::Scratch)
+                        .map(|(&arg, _)| program.buffer(arg).bytes())
+                        .sum();
+                    others <= buffer.bytes() + buffer.bytes() / 2
+                });
+            if !large {
+                continue;
+            }
+            let merged = merge(program, a, b, between);
+            if merged.0.uops.src(merged.0.sink).len() <= MOST_NESTS && fits(&merged.0, facts) {
+                return Some((a, b, merged));
+            }
+        }
+    }
+    None
+}
+
+/// True when some loops are shared and a row of all scratch tensors is small.
+fn fits(kernel: &Kernel, facts: &Facts) -> bool {
+    let Some(rows) = shared_rows(kernel) else {
+        return false;
+    };
+    let shared: i64 = rows
+        .iter()
+        .map(|r| kernel.uops.extent(r[0]).unwrap_or(1))
+        .product();
+    let scratch: i64 = kernel
+        .params
+        .iter()
+        .filter(|p| p.access == Access::Scratch)
+        .map(|p| p.layout.elements() * p.dtype.size() as i64)
+        .sum();
+    shared >= 16
+        && scratch / shared * 4 <= facts.l2_bytes as i64 / 4
+        && again(kernel, &rows) <= facts.l2_bytes
+}
+
+/// Bytes that every block of rows reads again: of what does not depend on the longest shared loop, the part that belongs to one
+/// iteration of the others.
+fn again(kernel: &Kernel, rows: &[Vec<UopId>]) -> u64 {
+    let g = &kernel.uops;
+    let mut free = FreeRanges::new();
+    let extent = |c: &Vec<UopId>| g.extent(c[0]).unwrap_or(1);
+    let longest = rows.iter().max_by_key(|c| extent(c));
+    let mut total = 0;
+    for (slot, param) in kernel.params.iter().enumerate() {
+        if param.access != Access::Read {
+            continue;
+        }
+        let loads: Vec<UopId> = g
+            .toposort(&[kernel.sink])
+            .into_iter()
+            .filter(|&id| {
+                let from = || g.op(g.src(id)[0]);
+                matches!(g.op(id), Op::Load { .. })
+                    && matches!(from(), Op::Param { slot: s } if s as usize == slot)
+            })
+            .collect();
+        let mut with = |c: &Vec<UopId>| {
+            loads
+                .iter()
+                .any(|&l| free.of(g, l).iter().any(|r| c.contains(r)))
+        };
+        if longest.is_some_and(&mut with) {
+            continue;
+        }
+        let parts: i64 = rows.iter().filter(|c| with(c)).map(extent).product();
+        let bytes = param.layout.elements().unsigned_abs() * param.dtype.size() as u64;
+        total += bytes / parts.unsigned_abs().max(1);
+    }
+    total
+}
+
+/// Step `a`'s nests before step `b`'s, the buffer between them scratch.
+fn merge(program: &Program, a: usize, b: usize, between: BufferId) -> Merged {
+    let (first, second) = (&program.steps[a], &program.steps[b]);
+    let (ka, kb) = (
+        &program.kernels[first.kernel],
+        &program.kernels[second.kernel],
+    );
+    let mut args = first.args.clone();
+    let mut params: Vec<Param> = ka.params.clone();
+    let mut slots = Vec::new();
+    for (&arg, param) in second.args.iter().zip(&kb.params) {
+        let known = args.iter().position(|&x| x == arg);
+        slots.push(known.unwrap_or(args.len()) as u32);
+        if known.is_none() {
+            args.push(arg);
+            params.push(param.clone());
+        }
+    }
+    if let Some(slot) = args.iter().position(|&x| x == between) {
+        params[slot].access = Access::Scratch;
+    }
+    let mut g: Uops = ka.uops.clone();
+    let top = g
+        .toposort(&[ka.sink])
+        .into_iter()
+        .filter_map(|r| match g.op(r) {
+            Op::Range { id, .. } => Some(id + 1),
+            _ => None,
+        })
+        .max()
+        .unwrap_or(0);
+    let sink = import(&mut g, &kb.uops, kb.sink);
+    let mut map = FxHashMap::default();
+    for id in g.toposort(&[sink]) {
+        let node = g.get(id).clone();
+        match node.op {
+            Op::Param { slot } => {
+                let to = g.add_node(
+                    Op::Param {
+                        slot: slots[slot as usize],
+                    },
+                    node.ty,
+                    [],
+                );
+                map.insert(id, to);
+            }
+            Op::Range { id: number, axis } => {
+                let to = g.range(number + top, node.src[0], axis);
+                map.insert(id, to);
+            }
+            _ => {}
+        }
+    }
+    let sink = substitute(&mut g, sink, &map);
+    let mut stores = g.src(ka.sink).to_vec();
+    stores.extend(g.src(sink).to_vec());
+    let sink = g.sink(&stores);
+    let kernel = Kernel {
+        name: kb.name.clone(),
+        uops: g,
+        sink,
+        params,
+        origins: Vec::new(),
+    };
+    (kernel, args)
+}
