@@ -104,7 +104,7 @@ fn lower_accesses(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<UopId> 
         let lost: Vec<UopId> = before
             .iter()
             .copied()
-            .filter(|&r| !after.contains(&new[&r]))
+            .filter(|&r| g.extent(r) != Some(1) && !after.contains(&new[&r]))
             .map(|r| new[&r])
             .collect();
         if lost.is_empty() {

@@ -85,6 +85,7 @@ impl<'a> Trial<'a> {
                     ones.bytes = Bytes::new(vec![0xff; size]);
                     masks.push((param.dtype, in_layout(&ones, &param.layout)?));
                 }
+                (_, Access::Scratch) => {}
                 (_, Access::ReadWrite) => {
                     return Err(Error::unsupported("the kernel changes a buffer in place"));
                 }
@@ -135,6 +136,7 @@ impl<'a> Trial<'a> {
                     program.inputs.push(tensor);
                     flat(param, BufferKind::Input(program.inputs.len() as u32 - 1))
                 }
+                (None, Access::Scratch) => flat(param, BufferKind::Internal),
                 (None, _) => {
                     program.outputs.push(tensor);
                     flat(param, BufferKind::Output(program.outputs.len() as u32 - 1))

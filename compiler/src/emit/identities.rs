@@ -31,6 +31,7 @@ pub fn identity_lines(built: &Built, code: &[String]) -> Vec<String> {
                     Access::Read => 'r',
                     Access::Write => 'w',
                     Access::ReadWrite => 'x',
+                    Access::Scratch => 's',
                 };
                 format!("{access}{}", p.dtype.name())
             })

@@ -53,6 +53,7 @@ pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest
         }
         work.split(&mut nest, range, width, Axis::Vector);
         unroll_windows(work, &mut nest);
+        unroll_results(work, &mut nest);
         order(work, &mut nest);
         out.push(nest);
     }

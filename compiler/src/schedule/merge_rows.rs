@@ -126,8 +126,21 @@ fn fits(kernel: &Kernel, facts: &Facts) -> bool {
         .map(|p| p.layout.elements() * p.dtype.size() as i64)
         .sum();
     shared >= 16
+        && !multiplies_weights(kernel)
         && scratch / shared * 4 <= facts.l2_bytes as i64 / 4
         && again(kernel, &rows) <= facts.l2_bytes
+}
+
+/// True when a reduce runs over a weight. Packed for panels that pass all rows once, it would pass once a block of rows.
+fn multiplies_weights(kernel: &Kernel) -> bool {
+    let g = &kernel.uops;
+    let is_weight = |id: UopId| match g.op(id) {
+        Op::Param { slot } => kernel.params[slot as usize].weight,
+        _ => false,
+    };
+    let mut reduces = g.toposort(&[kernel.sink]);
+    reduces.retain(|&id| matches!(g.op(id), Op::Reduce(_)));
+    g.toposort(&reduces).into_iter().any(is_weight)
 }
 
 /// Bytes that every block of rows reads again: of what does not depend on the longest shared loop, the part that belongs to one

@@ -96,10 +96,7 @@ fn store_row(kernel: &mut Kernel, facts: &Facts) -> Option<Layout> {
         index.push(copy);
     }
     for r in inner {
-        if !copies.contains_key(&r) {
-            let copy = fresh(g, r);
-            copies.insert(r, copy);
-        }
+        copies.entry(r).or_insert_with(|| fresh(g, r));
     }
     let value = substitute(g, row.inside, &copies);
     let first = g.store(buffer, value, &index);
