@@ -1,8 +1,8 @@
 //! Rounds a loop up where memory has room: the extra iterations write into padding.
 //!
 //! In: a nest, one of its loops and the wished extent. Out: true when it was done. Legal when no reduce runs
-//! over the loop, nothing is gated, and every access that depends on it stays inside the physical extent of
-//! its buffer; stores must have no halo there. Weights have free layouts and always have room.
+//! over the loop, nothing is gated, every access that depends on it stays inside the physical extent of
+//! its buffer, and all that the extra iterations store lies beyond the logical extent; stores must have no halo there. Weights have free layouts and always have room.
 
 use super::nest::{Nest, Work};
 use super::opts::Opt;
@@ -33,7 +33,19 @@ fn widen(work: &mut Work<'_>, nest: &mut Nest, range: UopId, to: i64) -> Option<
     let wider = work.fresh(to, Axis::Loop);
     let mut trial = nest.clone();
     work.replace(&mut trial, &FxHashMap::from_iter([(range, wider)]));
+    let extra = work.fresh(to - work.extent(range), Axis::Loop);
+    let beyond = work.g.add_const(extra, work.extent(range));
+    let mut last = nest.clone();
+    work.replace(&mut last, &FxHashMap::from_iter([(range, beyond)]));
     let mut bounds = Bounds::new();
+    if to > work.extent(range) {
+        let store = work.accesses(last.store).into_iter().find(|a| a.store)?;
+        let shape = &work.params[store.slot as usize].layout.shape;
+        let out = |(&i, &n): (&UopId, &i64)| bounds.of(&work.g, i).0 >= n;
+        if !store.index.iter().zip(shape).any(out) {
+            return None;
+        }
+    }
     for access in work.accesses(trial.store) {
         let layout = &work.params[access.slot as usize].layout;
         for (dim, &index) in access.index.iter().enumerate() {
