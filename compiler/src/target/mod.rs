@@ -108,6 +108,18 @@ pub struct EmittedFile {
     pub bytes: u64,
 }
 
+/// Events that [`Session::count`] counts, in its order.
+pub const EVENTS: [&str; 5] = [
+    "cycles",
+    "instructions",
+    "L1 misses",
+    "L2 misses",
+    "L3 misses",
+];
+
+/// Counts of one step, by event; none for an event that this processor does not count.
+pub type Counts = [Option<u64>; EVENTS.len()];
+
 /// A compiled model loaded into this process. `run` reuses the arena of earlier calls.
 pub trait Session: Send {
     /// Runs once. One slice for each program input and output, row-major, exactly as large as
@@ -115,6 +127,15 @@ pub trait Session: Send {
     fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()>;
     /// Runs once without threads; gives the seconds of each step of the program.
     fn profile(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<Vec<f64>>;
+    /// Runs once without threads; gives the events of each step of the program, or says why they cannot be counted.
+    fn count(
+        &mut self,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<std::result::Result<Vec<Counts>, String>> {
+        let _ = (inputs, outputs);
+        Ok(Err("this target counts no events".to_string()))
+    }
 }
 
 /// A target: one folder under `targets/`.

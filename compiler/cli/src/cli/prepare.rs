@@ -93,6 +93,11 @@ impl Prepared {
         })
     }
 
+    /// The graph as imported.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// Adds an option to the manifest.
     pub fn note_option(&mut self, option: String) {
         self.meta.options.push(option);

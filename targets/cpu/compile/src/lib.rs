@@ -145,11 +145,10 @@ impl Target for CpuTarget {
         }
         let mut sources = sources::kernels(self, built)?;
         let mut replay = sources::replay(built)?;
-        replay
-            .text
-            .insert_str(0, "#define _POSIX_C_SOURCE 200809L\n");
+        replay.text.insert_str(0, "#define _GNU_SOURCE\n");
         replay.text.push_str(include_str!("../c/loader.c"));
         replay.text.push_str(include_str!("../c/profile.c"));
+        replay.text.push_str(include_str!("../c/count.c"));
         sources.extend([replay, sources::pool(built)]);
         let mut weights = loader::Pages::zeroed(built.plan.weight_bytes as usize)?;
         let (objects, packed) = rayon::join(

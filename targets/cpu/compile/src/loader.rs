@@ -9,10 +9,11 @@ use memmap2::MmapMut;
 use std::ffi::c_void;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::program::{Built, Io};
-use tinyc_compiler::target::Session;
+use tinyc_compiler::target::{Counts, EVENTS, Session};
 
 type Launch = unsafe extern "C" fn(*const *mut u8, *mut c_void) -> i32;
 type Profile = unsafe extern "C" fn(*const *mut u8, *mut u64) -> i32;
+type Count = unsafe extern "C" fn(*const *mut u8, *mut u64) -> i32;
 type PoolCreate = unsafe extern "C" fn(i32) -> *mut c_void;
 type PoolDestroy = unsafe extern "C" fn(*mut c_void);
 
@@ -57,6 +58,7 @@ struct Loaded {
     pool: Option<Pool>,
     launch: Launch,
     profile: Profile,
+    count: Count,
     steps: usize,
     arena: Pages,
     weights: Pages,
@@ -137,6 +139,12 @@ pub fn load(
             .get::<Profile>(format!("{name}_load_profile"))
             .map_err(broken)?
     };
+    // SAFETY: the signature is that of c/count.c.
+    let count = unsafe {
+        *library
+            .get::<Count>(format!("{name}_load_count"))
+            .map_err(broken)?
+    };
     let pool = if threads > 1 {
         // SAFETY: as above.
         let (create, destroy) = unsafe {
@@ -172,6 +180,7 @@ pub fn load(
         pool,
         launch,
         profile,
+        count,
         steps: built.program.steps.len(),
         arena: Pages::zeroed(built.plan.arena_bytes as usize)?,
         weights,
@@ -256,5 +265,47 @@ impl Session for Loaded {
             unsafe { (model.profile)(bases.as_ptr(), nanoseconds.as_mut_ptr()) }
         })?;
         Ok(nanoseconds.iter().map(|&n| n as f64 * 1e-9).collect())
+    }
+
+    fn count(
+        &mut self,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<std::result::Result<Vec<Counts>, String>> {
+        const NONE: u64 = u64::MAX;
+        let mut counts = vec![[NONE; EVENTS.len()]; self.steps];
+        let mut code = 0;
+        self.call(inputs, outputs, |model, bases| {
+            // SAFETY: as in `run`; `counts` has a number for each event of each step of the launch table.
+            code = unsafe { (model.count)(bases.as_ptr(), counts.as_flattened_mut().as_mut_ptr()) };
+            0
+        })?;
+        if code != 0 {
+            return Ok(Err(refused(code)));
+        }
+        let known = |n: u64| (n != NONE).then_some(n);
+        Ok(Ok(counts.iter().map(|c| c.map(known)).collect()))
+    }
+}
+
+/// Why the system counts nothing, and what to do.
+fn refused(code: i32) -> String {
+    let setting = "/proc/sys/kernel/perf_event_paranoid";
+    match code {
+        // EPERM, EACCES
+        1 | 13 => {
+            let level = std::fs::read_to_string(setting).unwrap_or_default();
+            format!(
+                "the system does not permit it ({setting} is {}); as root: sysctl kernel.perf_event_paranoid=2",
+                level.trim()
+            )
+        }
+        // ENOENT, ENODEV, EOPNOTSUPP
+        2 | 19 | 95 => {
+            "the processor's counters cannot be reached, as in most virtual machines".to_string()
+        }
+        // ENOSYS
+        38 | -1 => "this system has no perf_event_open".to_string(),
+        code => format!("perf_event_open fails with error {code}"),
     }
 }

@@ -1,126 +1,40 @@
-//! `tinyc profile`: where the time of a model goes, kernel by kernel.
+//! Figures by kernel or by launch.
 //!
-//! Every launch is timed alone in many runs on one thread; a figure is the median of its runs, so a disturbance of the
-//! machine does not land on one kernel. Equal kernels share a row.
+//! In: a program and the seconds of each launch. Out: [`Row`]s and their table.
 
-use super::exit::Exit;
-use super::output;
-use super::prepare::{BindArgs, PassArgs, Prepared};
-use super::registry::{self, TargetArgs};
-use super::statistics::median;
-use super::tuning;
 use serde::Serialize;
 use std::fmt::Write;
-use std::time::{Duration, Instant};
-use tinyc_compiler::diag::{Error, Origin, Result};
-use tinyc_compiler::driver::Random;
+use tinyc_compiler::diag::Origin;
 use tinyc_compiler::program::Built;
-
-/// Seed of the random inputs.
-const SEED: u64 = 0;
-
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// ONNX file or builtin:NAME
-    model: String,
-    /// Seconds to run
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
-    seconds: f64,
-    /// One row for each launch, in the order in which they run
-    #[arg(long)]
-    launches: bool,
-    #[command(flatten)]
-    bind: BindArgs,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// Figures of one kernel, or of one launch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Row {
+pub struct Row {
     /// Name of the kernel.
-    kernel: String,
+    pub kernel: String,
     /// Launches that the row sums up.
-    launches: usize,
+    pub launches: usize,
     /// Milliseconds of all of them in one run.
-    ms: f64,
+    pub ms: f64,
     /// Of the time of all kernels.
-    share: f64,
+    pub share: f64,
     /// Operations of all launches, in 1e9.
-    gflop: f64,
+    pub gflop: f64,
     /// Bytes of all buffers that they touch, in 1e6: each counted once a launch.
-    mb: f64,
-    gflop_s: f64,
-    gb_s: f64,
+    pub mb: f64,
+    /// Speed.
+    pub gflop_s: f64,
+    /// Speed.
+    pub gb_s: f64,
     /// Time that the roofline of the target allows, over the time taken.
-    share_of_roofline: f64,
+    pub share_of_roofline: f64,
     /// Model nodes of the first launch.
-    nodes: Vec<String>,
-}
-
-pub fn run(args: Args) -> Result<Exit> {
-    if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
-        return Err(Error::usage("--seconds must be above 0 and at most 3600"));
-    }
-    let target = registry::open(&args.target)?;
-    let mut prepared = Prepared::open(&args.model, None, &args.bind, &[])?;
-    prepared.use_recipes(tuning::known(&args.target, &*target)?);
-    let compiled = prepared.compile(&*target, &PassArgs::default())?;
-    let built = &compiled.built;
-    let mut session = target.load(built, 1)?;
-    let mut random = Random::new(SEED);
-    let inputs: Vec<_> = built
-        .program
-        .inputs
-        .iter()
-        .map(|io| random.tensor(io))
-        .collect();
-    let inputs: Vec<&[u8]> = inputs.iter().map(|w| &*w.bytes).collect();
-    let mut outputs: Vec<Vec<u8>> = built
-        .program
-        .outputs
-        .iter()
-        .map(|io| vec![0; io.bytes()])
-        .collect();
-    let mut outputs: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    session.run(&inputs, &mut outputs)?;
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); built.program.steps.len()];
-    let start = Instant::now();
-    let limit = Duration::from_secs_f64(args.seconds);
-    while times.first().is_some_and(|t| t.len() < 3) || start.elapsed() < limit {
-        let seconds = session.profile(&inputs, &mut outputs)?;
-        for (list, s) in times.iter_mut().zip(seconds) {
-            list.push(s);
-        }
-        if times.is_empty() {
-            break;
-        }
-    }
-    let runs = times.first().map_or(0, Vec::len);
-    let medians: Vec<f64> = times.iter().map(|t| median(t)).collect();
-    let facts = target.facts();
-    let rows = rows(built, &medians, args.launches, |flops, bytes| {
-        (flops / (facts.peak_gflops * 1e9)).max(facts.move_seconds(bytes))
-    });
-    if args.json {
-        output::json(&serde_json::json!({
-            "model": args.model,
-            "runs": runs,
-            "ms": medians.iter().sum::<f64>() * 1e3,
-            "kernels": rows,
-        }))?;
-    } else {
-        output::print(&table(&rows, runs))?;
-    }
-    Ok(Exit::Success)
+    pub nodes: Vec<String>,
 }
 
 /// One row a kernel (largest first), or one a launch. `limit` gives the least seconds for operations and bytes of
 /// a launch; bytes that fit the caches are still counted as moved.
-fn rows(
+pub fn rows(
     built: &Built,
     seconds: &[f64],
     by_launch: bool,
@@ -179,7 +93,8 @@ fn rows(
     rows
 }
 
-fn table(rows: &[Row], runs: usize) -> String {
+/// Rows for people.
+pub fn table(rows: &[Row], runs: usize) -> String {
     let width = rows
         .iter()
         .map(|r| r.kernel.len())
