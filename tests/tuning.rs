@@ -1,8 +1,8 @@
 //! Lockfiles, searches and the tuning database, through the command line.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tinyc_tests::{Ended, root, run, tinyc};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -306,4 +306,49 @@ fn benchmark_programs_run_elsewhere_and_their_results_are_merged() {
     let shown = works(&cache, "tune show --json");
     let records: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
     assert_eq!(records.as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn an_interrupted_search_keeps_what_it_found() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let child = Command::new(tinyc())
+        .env("TINYC_CACHE", home.path())
+        .env_remove("TINYC_TUNING")
+        .args([
+            "tune",
+            "builtin:mnist",
+            "--beam",
+            "2",
+            "--beam-budget",
+            "2m",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tinyc starts");
+    // As soon as one kernel is done.
+    let database = home.path().join("tuning.jsonl");
+    let start = Instant::now();
+    while !database.is_file() && start.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(sent.is_ok_and(|s| s.success()));
+    let ended = child.wait_with_output().expect("it ends");
+    let (said, told) = (
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr),
+    );
+    assert_eq!(ended.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("interrupted") && said.contains("kernels searched"),
+        "{told}{said}"
+    );
+    let kept = std::fs::read_to_string(&database).expect("a database");
+    assert!(
+        kept.ends_with('\n') && kept.lines().all(|l| l.ends_with('}')),
+        "{kept}"
+    );
 }

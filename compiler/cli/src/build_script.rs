@@ -1,5 +1,6 @@
 //! The library for build scripts: compile into `OUT_DIR`, tell cargo to link.
 
+use crate::cli::lock::LockArgs;
 use crate::cli::prepare::{BindArgs, PassArgs, Prepared};
 use crate::cli::registry::{self, TargetArgs};
 use std::io::Write;
@@ -14,6 +15,7 @@ pub fn compile(model: impl AsRef<Path>) -> Compile {
         name: None,
         bind: BindArgs::default(),
         target: TargetArgs::default(),
+        lock: LockArgs::default(),
     }
 }
 
@@ -25,6 +27,7 @@ pub struct Compile {
     name: Option<String>,
     bind: BindArgs,
     target: TargetArgs,
+    lock: LockArgs,
 }
 
 impl Compile {
@@ -50,12 +53,25 @@ impl Compile {
         self.target.cpu = cpu.into();
         self
     }
+    /// Builds with the choices of a lockfile, which `tinyc compile --lock` wrote, and with nothing else.
+    pub fn locked(mut self, file: impl AsRef<Path>) -> Compile {
+        self.lock = LockArgs {
+            lock: Some(file.as_ref().to_path_buf()),
+            locked: true,
+        };
+        self
+    }
     /// Compiles into a folder and gives the files.
     pub fn build(&self, dir: &Path) -> Result<Vec<EmittedFile>> {
-        let target = registry::open(&self.target)?;
+        let mut chosen = self.target.clone();
+        let lock = self.lock.read(&mut chosen)?;
+        let target = registry::open(&chosen)?;
         let model = self.model.to_string_lossy();
-        let compiled = Prepared::open(&model, self.name.as_deref(), &self.bind, &[])?
-            .compile(&*target, &PassArgs::default())?;
+        let mut prepared = Prepared::open(&model, self.name.as_deref(), &self.bind, &[])?;
+        if let Some(lock) = &lock {
+            prepared.use_recipes(self.lock.recipes(lock, &*target)?);
+        }
+        let compiled = prepared.compile(&*target, &PassArgs::default())?;
         target.emit(&compiled.built, Emit::Lib, dir)
     }
     /// Compiles into `OUT_DIR` and tells cargo to link the library and when to compile again.
@@ -66,7 +82,10 @@ impl Compile {
                 Error::usage("OUT_DIR is not set").help("call link() from a build script")
             })?;
         let files = self.build(&dir)?;
-        let directives = directives(&self.model, &dir, &files);
+        let mut directives = directives(&self.model, &dir, &files);
+        if let Some(lock) = &self.lock.lock {
+            directives.push_str(&format!("cargo::rerun-if-changed={}\n", lock.display()));
+        }
         std::io::stdout()
             .lock()
             .write_all(directives.as_bytes())

@@ -11,7 +11,7 @@ mod completions;
 mod exit;
 mod feed;
 mod inspect;
-mod lock;
+pub(crate) mod lock;
 mod opt;
 mod output;
 pub(crate) mod prepare;

@@ -21,7 +21,7 @@ use tinyc_compiler::target::Target;
 #[derive(Debug, Clone, clap::Args)]
 pub struct BeamArgs {
     /// Search faster choices by measuring: the number of candidates that each round goes on from
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "no_tuning", value_parser = clap::value_parser!(u8).range(1..))]
     pub beam: Option<u8>,
     /// Time for the search: 90s, 15m, 1h
     #[arg(long, value_name = "T", default_value = "15m", value_parser = duration)]
