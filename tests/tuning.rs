@@ -193,6 +193,10 @@ fn the_database_is_found_shown_and_merged() {
     std::fs::write(cache.join("tuning.jsonl"), "").expect("written");
     assert!(compile(&cache, "empty", "").0 == plain);
     let text = std::fs::read_to_string(&lock).expect("lockfile");
+    // So does a record that was made when the heuristics chose something else.
+    let stale = record(&text).replacen('{', "{\"against\":\"0000\",", 1);
+    std::fs::write(cache.join("tuning.jsonl"), stale).expect("written");
+    assert!(compile(&cache, "stale", "").0 == plain);
     let torn = format!("{}{{\"kernel\":\"torn", record(&text));
     std::fs::write(cache.join("tuning.jsonl"), torn).expect("written");
     let (tuned, said) = compile(&cache, "tuned", "");

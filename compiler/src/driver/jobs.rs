@@ -93,16 +93,17 @@ pub fn emit_jobs(
     progress.begin("benchmark programs", shards);
     for (cycles, n, list) in tasks {
         let kernel = &program.kernels[n];
+        let (first, others) = list
+            .split_first()
+            .ok_or_else(|| Error::bug("a kernel without a build"))?;
         let about = JobKernel {
             kernel: kernel_hash(kernel),
             name: kernel.name.clone(),
             target: manifest.target.clone(),
             chip: manifest.chip.clone(),
             tinyc: manifest.tinyc.clone(),
+            against: first.recipe.mark(),
         };
-        let (first, others) = list
-            .split_first()
-            .ok_or_else(|| Error::bug("a kernel without a build"))?;
         for shard in others.chunks(SHARD) {
             let name = format!("job-{:04}", manifest.jobs.len());
             let job = job(&program, n, &name, &about, first, shard, facts)?;

@@ -131,12 +131,14 @@ fn choose(
         })?;
         return Ok((done, recipe.clone()));
     }
+    let (done, heuristic) = Recipe::heuristic(kernel, facts)?;
     if let Some(recipe) = given
+        && recipes.holds(hash, &heuristic)
         && let Ok(done) = recipe.apply(kernel)
     {
         return Ok((done, recipe.clone()));
     }
-    Recipe::heuristic(kernel, facts)
+    Ok((done, heuristic))
 }
 
 /// Lets a kernel that picks a few elements from a big weight (an embedding table) take the layout in which another

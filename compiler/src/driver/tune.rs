@@ -19,6 +19,7 @@ use crate::search::{
     search,
 };
 use crate::target::{Session, Target};
+use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -100,9 +101,15 @@ pub fn tune(
         ratio: 1.0,
         ..Tuned::default()
     };
+    let marks: Vec<String> = program
+        .kernels
+        .par_iter()
+        .map(|k| Ok(Recipe::heuristic(k, target.facts())?.1.mark()))
+        .collect::<Result<_>>()?;
     order.retain(|&n| {
         let known = how.known.get(&hashes[n], target.name(), &chip);
-        how.again || known.is_none_or(|r| !r.complete || r.beam < how.beam)
+        let enough = |r: &Record| r.complete && r.beam >= how.beam && r.against == marks[n];
+        how.again || !known.is_some_and(enough)
     });
     let mut seeds: Vec<Point> = Vec::new();
     let mut left: f64 = order.iter().map(|&n| seconds[n]).sum();
@@ -125,6 +132,7 @@ pub fn tune(
             target: target.name().to_string(),
             chip: chip.clone(),
             tinyc: VERSION.to_string(),
+            against: marks[n].clone(),
             found: Found::Nothing,
             recipe: Recipe::default(),
             ratio: 1.0,
@@ -174,6 +182,7 @@ pub fn tune(
             recipes
                 .by_hash
                 .insert(hashes[n].clone(), record.recipe.clone());
+            recipes.against.remove(&hashes[n]);
         }
         tuned.records.push(record);
     }
@@ -205,7 +214,9 @@ pub fn tune(
 fn withdraw(record: &mut Record, before: &Recipes, recipes: &mut Recipes) {
     record.ratio = 1.0;
     record.complete = true;
-    match before.get(&record.kernel) {
+    let compared = before.against.get(&record.kernel);
+    let old = before.get(&record.kernel);
+    match old.filter(|_| compared.is_none_or(|m| *m == record.against)) {
         Some(old) => {
             record.recipe = old.clone();
             recipes.by_hash.insert(record.kernel.clone(), old.clone());

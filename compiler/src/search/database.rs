@@ -5,7 +5,7 @@
 //! saves time.
 //!
 //! ```json
-//! {"kernel":"9f2c...","name":"k0_conv","target":"t","chip":"x","tinyc":"0.1.0/1","found":"better","opts":"split(0.3,16,vector)","tuned":true,"ratio":0.91,"seconds":0.0012,"beam":4,"complete":true}
+//! {"kernel":"9f2c...","name":"k0_conv","target":"t","chip":"x","tinyc":"0.1.0/1","against":"5b0d...","found":"better","opts":"split(0.3,16,vector)","tuned":true,"ratio":0.91,"seconds":0.0012,"beam":4,"complete":true}
 //! ```
 
 use super::recipe::{Recipe, Recipes, VERSION, Written};
@@ -38,6 +38,9 @@ pub struct Record {
     pub chip: String,
     /// Version of tinyc.
     pub tinyc: String,
+    /// What it was compared with: the mark of the heuristics' recipe.
+    #[serde(default)]
+    pub against: String,
     /// What came of it.
     pub found: Found,
     /// The recipe: the best one, or the one that failed.
@@ -170,6 +173,10 @@ impl Database {
                     ..record.recipe.clone()
                 };
                 recipes.by_hash.insert(record.kernel.clone(), recipe);
+                if !record.against.is_empty() {
+                    let mark = record.against.clone();
+                    recipes.against.insert(record.kernel.clone(), mark);
+                }
             }
         }
         recipes
@@ -189,6 +196,7 @@ mod tests {
             target: "t".into(),
             chip: "c".into(),
             tinyc: VERSION.into(),
+            against: "0123456789abcdef".into(),
             found,
             recipe: Recipe {
                 opts: parse_opts("split(0.3,16,vector)").unwrap(),
@@ -223,6 +231,7 @@ mod tests {
         let recipes = all.recipes("t", "c").by_hash;
         assert_eq!(recipes.len(), 1);
         assert_eq!(recipes["b"], records[1].recipe);
+        assert!(!all.recipes("t", "c").holds("b", &records[1].recipe));
         assert!(all.recipes("t", "other").by_hash.is_empty());
     }
 

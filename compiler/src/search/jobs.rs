@@ -45,6 +45,9 @@ pub struct JobKernel {
     pub chip: String,
     /// Version of tinyc.
     pub tinyc: String,
+    /// The mark of the heuristics' recipe.
+    #[serde(default)]
+    pub against: String,
 }
 
 /// What came of one candidate.
@@ -95,6 +98,7 @@ impl JobResult {
             target: self.about.target.clone(),
             chip: self.about.chip.clone(),
             tinyc: self.about.tinyc.clone(),
+            against: self.about.against.clone(),
             found,
             recipe,
             ratio,

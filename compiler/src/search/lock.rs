@@ -148,6 +148,7 @@ impl Lock {
                 .map(|k| (k.hash.clone(), k.recipe.clone()))
                 .collect(),
             complete: Some(name.to_string()),
+            ..Recipes::default()
         }
     }
 }

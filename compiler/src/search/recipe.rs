@@ -10,6 +10,7 @@ use crate::program::Kernel;
 use crate::target::Facts;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
 /// The version of the compiler and of what recipes mean. Raise the number behind the slash when the same opts give
@@ -41,6 +42,12 @@ impl Recipe {
         Ok((done, recipe))
     }
 
+    /// A short hash of the opts, by which a record says what it was compared with.
+    pub fn mark(&self) -> String {
+        let digest = Sha256::digest(opt::print_opts(&self.opts));
+        digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     /// The kernel that it gives.
     ///
     /// # Errors
@@ -66,6 +73,9 @@ impl Recipe {
 pub struct Recipes {
     /// The recipes.
     pub by_hash: FxHashMap<String, Recipe>,
+    /// What the heuristics chose when a recipe was found to be better, by the hash of the kernel: the [`Recipe::mark`]. Where they
+    /// choose something else by now, nobody knows which is better.
+    pub against: FxHashMap<String, String>,
     /// The file that must hold every kernel: nothing is chosen anew. `None` leaves kernels that are missing, and those whose
     /// recipe does not apply, to the heuristics.
     pub complete: Option<String>,
@@ -75,6 +85,12 @@ impl Recipes {
     /// The recipe of a kernel.
     pub fn get(&self, hash: &str) -> Option<&Recipe> {
         self.by_hash.get(hash)
+    }
+
+    /// True when the recipe of a kernel was compared with what the heuristics choose now.
+    pub fn holds(&self, hash: &str, heuristic: &Recipe) -> bool {
+        let mark = self.against.get(hash);
+        mark.is_none_or(|m| *m == heuristic.mark())
     }
 }
 
