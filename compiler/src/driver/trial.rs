@@ -18,8 +18,10 @@ use crate::program::{
 use crate::search::{Candidate, Evaluate, Output, Recipe, Runner};
 use crate::target::{Facts, Session, Target};
 use crate::uop::{Axis, DType, ReduceOp, Uops};
+use memmap2::MmapMut;
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Seed of activations.
 const SEED: u64 = 0;
@@ -41,8 +43,9 @@ pub struct Trial<'a> {
     target: &'a dyn Target,
     watch: &'a mut dyn Watch,
     weights: Vec<Option<Weight>>,
-    activations: Arc<Vec<Vec<u8>>>,
-    masks: Arc<Vec<(DType, Vec<u8>)>>,
+    activations: Rc<Vec<Room>>,
+    outputs: Rc<RefCell<Vec<Room>>>,
+    masks: Rc<Vec<(DType, Vec<u8>)>>,
     helpers: Vec<(Kernel, LinearKernel)>,
 }
 
@@ -66,6 +69,7 @@ impl<'a> Trial<'a> {
         if footprint > facts.l2_bytes / 2 {
             helpers.push(reader(footprint.min(room), facts)?);
         }
+        let mut outputs = Vec::new();
         let mut random = Random::new(SEED);
         for (param, &arg) in kernel.params.iter().zip(&step.args) {
             let buffer = program.buffer(arg);
@@ -77,13 +81,15 @@ impl<'a> Trial<'a> {
                     if bytes.len() as u64 <= facts.l2_bytes / 2 && !helpers.is_empty() {
                         helpers.push(reader(bytes.len() as u64, facts)?);
                     }
-                    activations.push(bytes);
+                    activations.push(Room::holding(&bytes)?);
                 }
                 (_, Access::Write) => {
                     let size = io("y", param).bytes();
                     let mut ones = random.tensor(&io("y", param));
                     ones.bytes = Bytes::new(vec![0xff; size]);
-                    masks.push((param.dtype, in_layout(&ones, &param.layout)?));
+                    let mask = in_layout(&ones, &param.layout)?;
+                    outputs.push(Room::holding(&mask)?);
+                    masks.push((param.dtype, mask));
                 }
                 (_, Access::Scratch) => {}
                 (_, Access::ReadWrite) => {
@@ -96,8 +102,9 @@ impl<'a> Trial<'a> {
             target,
             watch,
             weights,
-            activations: Arc::new(activations),
-            masks: Arc::new(masks),
+            activations: Rc::new(activations),
+            outputs: Rc::new(RefCell::new(outputs)),
+            masks: Rc::new(masks),
             helpers,
         })
     }
@@ -198,13 +205,12 @@ impl<'a> Trial<'a> {
 
 impl Evaluate for Trial<'_> {
     fn load(&mut self, candidates: &[&Candidate]) -> Vec<Result<Box<dyn Runner>>> {
-        let (this, target) = (&*self, self.target);
-        let built: Vec<Result<Built>> = candidates.iter().map(|c| this.built(c)).collect();
+        let target = self.target;
+        let built: Vec<Result<Built>> = candidates.iter().map(|c| self.built(c)).collect();
         let loaded: Vec<Result<Box<dyn Session>>> = built
             .into_par_iter()
             .map(|built| target.load(&built?, 1))
             .collect();
-        let outputs: Vec<Vec<u8>> = self.masks.iter().map(|m| vec![0; m.1.len()]).collect();
         loaded
             .into_iter()
             .map(|session| {
@@ -212,7 +218,7 @@ impl Evaluate for Trial<'_> {
                     session: session?,
                     activations: self.activations.clone(),
                     masks: self.masks.clone(),
-                    outputs: outputs.clone(),
+                    outputs: self.outputs.clone(),
                     repeats: 1,
                 };
                 // The first runs find pages and caches as no later one does.
@@ -234,18 +240,34 @@ impl Evaluate for Trial<'_> {
     }
 }
 
+/// Memory as a model's: it begins at a page, in huge pages where there are any. All candidates of a trial use the same, so that
+/// where it lies favours none.
+struct Room(MmapMut);
+
+impl Room {
+    fn holding(bytes: &[u8]) -> Result<Room> {
+        let none = |e| Error::environment(format!("no memory for {} bytes: {e}", bytes.len()));
+        let mut map = MmapMut::map_anon(bytes.len().max(1)).map_err(none)?;
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        map[..bytes.len()].copy_from_slice(bytes);
+        Ok(Room(map))
+    }
+}
+
 struct Loaded {
     session: Box<dyn Session>,
-    activations: Arc<Vec<Vec<u8>>>,
-    masks: Arc<Vec<(DType, Vec<u8>)>>,
-    outputs: Vec<Vec<u8>>,
+    activations: Rc<Vec<Room>>,
+    outputs: Rc<RefCell<Vec<Room>>>,
+    masks: Rc<Vec<(DType, Vec<u8>)>>,
     repeats: usize,
 }
 
 impl Loaded {
     fn once(&mut self) -> Result<f64> {
-        let inputs: Vec<&[u8]> = self.activations.iter().map(Vec::as_slice).collect();
-        let mut outputs: Vec<&mut [u8]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let inputs: Vec<&[u8]> = self.activations.iter().map(|r| &r.0[..]).collect();
+        let mut outputs = self.outputs.borrow_mut();
+        let mut outputs: Vec<&mut [u8]> = outputs.iter_mut().map(|r| &mut r.0[..]).collect();
         let seconds = self.session.profile(&inputs, &mut outputs)?;
         seconds
             .last()
@@ -264,18 +286,24 @@ impl Runner for Loaded {
 
     fn outputs(&mut self) -> Result<Vec<Output>> {
         // What is not written is seen.
-        for bytes in &mut self.outputs {
-            bytes.fill(0xff);
+        for room in self.outputs.borrow_mut().iter_mut() {
+            room.0.fill(0xff);
         }
         self.once()?;
-        let read = |(bytes, (dtype, mask)): (&Vec<u8>, &(DType, Vec<u8>))| Output {
+        let read = |(room, (dtype, mask)): (&Room, &(DType, Vec<u8>))| Output {
             dtype: *dtype,
             values: (0..mask.len() / dtype.size())
                 .filter(|i| mask[i * dtype.size()] != 0)
-                .map(|i| to_f64(*dtype, bytes, i))
+                .map(|i| to_f64(*dtype, &room.0, i))
                 .collect(),
         };
-        Ok(self.outputs.iter().zip(&*self.masks).map(read).collect())
+        Ok(self
+            .outputs
+            .borrow()
+            .iter()
+            .zip(&*self.masks)
+            .map(read)
+            .collect())
     }
 }
 

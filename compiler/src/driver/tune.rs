@@ -170,7 +170,11 @@ pub fn tune(
             Ok(best) => best,
             // What cannot be searched stays as it is.
             Err(e) if e.kind == Kind::Unsupported => continue,
-            Err(e) => return Err(e),
+            Err(e) if e.kind == Kind::Environment => return Err(e),
+            Err(e) => {
+                progress.warn(&format!("kernel '{}' is not searched: {e}", kernel.name));
+                continue;
+            }
         };
         let record = of_best(&about, &best);
         keep(&record)?;
