@@ -37,6 +37,14 @@ pub fn bytes(n: u64) -> String {
     scaled(n as f64, "B")
 }
 
+/// `1.204 ms`, `0.362 us`.
+pub fn time(ms: f64) -> String {
+    match ms {
+        ms if ms < 1.0 => format!("{:.3} us", ms * 1e3),
+        ms => format!("{ms:.3} ms"),
+    }
+}
+
 /// `3.63 GFLOP`, three digits.
 pub fn flops(n: u64) -> String {
     scaled(n as f64, "FLOP")

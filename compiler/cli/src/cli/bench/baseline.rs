@@ -8,6 +8,7 @@
 
 use super::candidate::Candidate;
 use super::write;
+use crate::cli::output::time;
 use crate::cli::statistics::{Interval, bootstrap, bootstrap_ratio, median};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -269,12 +270,12 @@ impl Comparison {
 pub fn table(changes: &[Comparison]) -> String {
     let mut out = String::new();
     for c in changes {
-        let before = c.before_ms.map_or("-".to_string(), |ms| format!("{ms:.3}"));
+        let before = c.before_ms.map_or("-".to_string(), time);
         let _ = writeln!(
             out,
-            "{}: {before} -> {:.3} ms, {}: {}",
+            "{}: {before} -> {}, {}: {}",
             c.name,
-            c.now_ms,
+            time(c.now_ms),
             c.change_text(),
             c.verdict_text()
         );
@@ -287,17 +288,15 @@ pub fn markdown(changes: &[Comparison], notes: &[String], threshold: f64) -> Str
     let mut out = String::from("| model | before | now | change | |\n|---|---:|---:|---:|---|\n");
     for c in changes {
         let name = c.name.replace('|', "\\|");
-        let before = c
-            .before_ms
-            .map_or("-".to_string(), |ms| format!("{ms:.3} ms"));
+        let before = c.before_ms.map_or("-".to_string(), time);
         let verdict = match c.verdict {
             Verdict::Slower => "**slower**",
             _ => c.verdict_text(),
         };
         let _ = writeln!(
             out,
-            "| `{name}` | {before} | {:.3} ms | {} | {verdict} |",
-            c.now_ms,
+            "| `{name}` | {before} | {} | {} | {verdict} |",
+            time(c.now_ms),
             c.change_text()
         );
     }

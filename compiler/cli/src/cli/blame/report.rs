@@ -6,6 +6,7 @@ use super::artifact::{Artifact, Kernel};
 use super::difference::{Difference, Parting};
 use super::matching::Region;
 use super::timing::{Group, Verdict};
+use crate::cli::output::time;
 use crate::cli::statistics::Interval;
 use serde::Serialize;
 use std::fmt::Write;
@@ -218,7 +219,9 @@ impl Report {
             let _ = writeln!(out, "      old: {old}\n      new: {new}");
         }
         if !row.nodes.is_empty() {
-            let shown: Vec<&str> = row.nodes.iter().take(NODES).map(String::as_str).collect();
+            // The tensor behind a node's name says little more.
+            let short = |node: &'_ str| node.split(" (-> ").next().unwrap_or("").to_string();
+            let shown: Vec<String> = row.nodes.iter().take(NODES).map(|n| short(n)).collect();
             let more = match row.nodes.len().saturating_sub(NODES) {
                 0 => String::new(),
                 n => format!(" and {n} more"),
@@ -258,14 +261,6 @@ fn how(d: &Difference) -> String {
         "up to {} ulp, {} of {} elements differ{nan}",
         d.max_ulp, d.elements, d.of
     )
-}
-
-/// `1.204 ms`, `0.362 us`.
-fn time(ms: f64) -> String {
-    match ms {
-        ms if ms < 1.0 => format!("{:.3} us", ms * 1e3),
-        ms => format!("{ms:.3} ms"),
-    }
 }
 
 /// `+9.8 %`.

@@ -21,6 +21,8 @@ use tinyc_compiler::diag::Result;
 
 /// Sessions before anything is decided, and sessions that must confirm it.
 const SESSIONS: usize = 5;
+/// Sessions after which a kernel that shows no sign of a change is let go, however wide its interval is.
+const PATIENCE: usize = 20;
 /// Rounds in a session.
 const ROUNDS: usize = 3;
 /// Seconds that a group of calls should take at least: much more than reading the clock does.
@@ -54,7 +56,7 @@ pub enum Verdict {
     Suspect(usize),
     /// Moved by more than the threshold.
     Moved,
-    /// Moved by less.
+    /// Moved by less, or shows no sign of a change.
     Still,
     /// Too small a part of the time to count.
     Small,
@@ -121,9 +123,15 @@ impl Group {
             }
             _ if outside(all) => Verdict::Suspect(self.ratios.len()),
             _ if all.low > low && all.high < high => Verdict::Still,
+            _ if self.ratios.len() >= PATIENCE && no_sign(all, threshold) => Verdict::Still,
             _ => Verdict::Undecided,
         };
     }
+}
+
+/// No change is well inside the interval, and its middle is near it.
+fn no_sign(i: Interval, threshold: f64) -> bool {
+    i.low < 0.0 && i.high > 0.0 && i.middle.abs() < threshold / 2.0
 }
 
 /// Times everything. `tell` hears what is left to decide.
@@ -441,6 +449,27 @@ mod tests {
         let mut g = group(sessions(0.0, 0.02, SESSIONS - 1));
         g.decide(20, 0.03);
         assert_eq!(g.verdict, Verdict::Undecided);
+    }
+
+    #[test]
+    fn a_noisy_kernel_is_let_go_when_it_shows_no_sign() {
+        let mut g = group(sessions(0.0, 0.3, PATIENCE - 1));
+        g.decide(20, 0.03);
+        assert_eq!(g.verdict, Verdict::Undecided);
+        let wide = Interval {
+            low: -0.05,
+            middle: 0.01,
+            high: 0.06,
+        };
+        assert!(no_sign(wide, 0.03));
+        assert!(!no_sign(Interval { low: 0.001, ..wide }, 0.03));
+        assert!(!no_sign(
+            Interval {
+                middle: 0.02,
+                ..wide
+            },
+            0.03
+        ));
     }
 
     #[test]
