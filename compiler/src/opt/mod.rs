@@ -25,7 +25,7 @@ mod weights;
 
 use crate::diag::{Error, Result};
 use crate::program::Kernel;
-use crate::program::rows::shared_rows;
+use crate::program::rows::choose_rows;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId, Uops, import, substitute};
 pub use apply::apply;
@@ -53,7 +53,7 @@ pub fn optimise_with(
 ) -> Result<(Kernel, Vec<Opt>)> {
     let (mut work, nests) = Work::open(kernel);
     work.choices = *choices;
-    let shared = shared_rows(kernel).filter(|_| {
+    let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST).filter(|_| {
         let known = |n: &Nest| n.order.iter().all(|&r| work.g.extent(r).is_some());
         nests.iter().all(known)
     });

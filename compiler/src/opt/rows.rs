@@ -1,13 +1,13 @@
 //! Kernels whose nests share rows: blocks of rows, each nest tiled inside a block.
 //!
-//! In: the nests of a kernel with scratch parameters and the loops that all of them share ([`shared_rows`]). Out: groups of nests
+//! In: the nests of a kernel with scratch parameters and the loops that all of them share ([`choose_rows`]). Out: groups of nests
 //! joined at those loops: the shared loops that only count (heads, batches) and pieces of the rows for threads, then blocks of rows,
 //! one after another, then what each nest does in a block. A block is as many rows as the second-level cache holds of all
 //! scratch parameters.
 //!
 //! Example: attention over 1,500 rows in blocks of 12: scores, exponentials and weighted sums of 12 rows, then of the next 12.
 //!
-//! [`shared_rows`]: crate::program::rows::shared_rows
+//! [`choose_rows`]: crate::program::rows::choose_rows
 
 use super::join::Group;
 use super::nest::{Nest, Work};
@@ -16,12 +16,17 @@ use crate::program::Access;
 use crate::target::Facts;
 use crate::uop::{Axis, UopId};
 
-/// Part of the second-level cache that a block's scratch may fill.
-const SHARE: i64 = 4;
+/// Rows that a block has at least room for.
+pub const LEAST: i64 = 2;
 /// Rows of a block at most: more do not make the tiles better.
 const MOST: i64 = 48;
 /// Pieces for threads, at least where there are that many blocks.
 const PIECES: i64 = 16;
+
+/// Bytes of the second-level cache that a block's scratch may fill.
+pub fn room(facts: &Facts) -> i64 {
+    facts.l2_bytes as i64 / 4
+}
 
 /// Tiles and groups the nests. `rows[c][n]` is the range of shared loop `c` in nest `n`.
 pub fn tile(
@@ -30,9 +35,7 @@ pub fn tile(
     rows: &[Vec<UopId>],
     facts: &Facts,
 ) -> Vec<Group> {
-    let longest = (0..rows.len())
-        .max_by_key(|&c| (work.extent(rows[c][0]), c))
-        .unwrap_or(0);
+    let longest = rows.len() - 1;
     let extent = work.extent(rows[longest][0]);
     let all: i64 = rows.iter().map(|r| work.extent(r[0])).product();
     let scratch: i64 = work
@@ -41,8 +44,7 @@ pub fn tile(
         .filter(|p| p.access == Access::Scratch)
         .map(|p| p.layout.elements() * p.dtype.size() as i64)
         .sum();
-    let room = facts.l2_bytes as i64 / SHARE;
-    let mut most = (room / (scratch / all).max(1)).clamp(1, MOST);
+    let mut most = (room(facts) / (scratch / all).max(1)).clamp(1, MOST);
     let parallel = size(work, &nests) >= facts.parallel_threshold as f64;
     if parallel {
         most = most.min((all / PIECES).max(4));

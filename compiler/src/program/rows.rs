@@ -17,9 +17,57 @@ struct Touch {
     index: Vec<UopId>,
 }
 
-/// For each shared loop, in the first nest's order, its range in every nest. `None` when the kernel has no scratch
-/// parameters or shares no loop.
-pub fn shared_rows(kernel: &Kernel) -> Option<Vec<Vec<UopId>>> {
+/// For each loop to share, outermost first, its range in every nest: of those that can be shared, by the stride of what they count
+/// in the largest scratch parameter, as few as leave at most `room` bytes of scratch to one iteration of all of them. The last of them
+/// is the one to cut into blocks. `None` when the kernel has no scratch parameters or shares no loop.
+pub fn choose_rows(kernel: &Kernel, room: i64) -> Option<Vec<Vec<UopId>>> {
+    let g = &kernel.uops;
+    let mut all: Vec<(i64, Vec<UopId>)> = shared_rows(kernel)?
+        .into_iter()
+        .filter_map(|c| Some((stride(kernel, c[0])?, c)))
+        .collect();
+    all.sort_by_key(|c| std::cmp::Reverse(c.0));
+    let mut bytes: i64 = kernel
+        .params
+        .iter()
+        .filter(|p| p.access == Access::Scratch)
+        .map(|p| p.layout.elements().saturating_mul(p.dtype.size() as i64))
+        .fold(0, i64::saturating_add);
+    let mut rows = Vec::new();
+    for (_, class) in all {
+        bytes /= g.extent(class[0]).unwrap_or(1).max(1);
+        rows.push(class);
+        if bytes <= room {
+            return Some(rows);
+        }
+    }
+    None
+}
+
+/// Elements between two iterations of a range of the first nest in what it stores; `None` where the range is not the whole index of an
+/// undivided dimension.
+fn stride(kernel: &Kernel, range: UopId) -> Option<i64> {
+    let g = &kernel.uops;
+    let store = *g.src(kernel.sink).first()?;
+    let (Op::Store { gated }, Op::Param { slot }) = (g.op(store), g.op(g.src(store)[0])) else {
+        return None;
+    };
+    let index = &g.src(store)[2 + usize::from(gated)..];
+    let dim = index.iter().position(|&i| i == range)?;
+    let layout = &kernel.params.get(slot as usize)?.layout;
+    let mut digits = layout
+        .axes
+        .iter()
+        .zip(layout.strides())
+        .filter(|(a, _)| a.dim == dim);
+    match (digits.next(), digits.next()) {
+        (Some((_, stride)), None) => Some(stride),
+        _ => None,
+    }
+}
+
+/// For each loop that all nests can share, in the first nest's order, its range in every nest.
+fn shared_rows(kernel: &Kernel) -> Option<Vec<Vec<UopId>>> {
     let g = &kernel.uops;
     let stores = g.src(kernel.sink).to_vec();
     let mut free = FreeRanges::new();

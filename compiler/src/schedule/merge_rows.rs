@@ -7,7 +7,7 @@
 //! values become one kernel, which holds the scores of a block of rows.
 
 use super::kernel_name;
-use crate::program::rows::shared_rows;
+use crate::program::rows::choose_rows;
 use crate::program::{Access, BufferId, BufferKind, Kernel, Param, Program};
 use crate::target::Facts;
 use crate::uop::{FreeRanges, Op, UopId, Uops, import, substitute};
@@ -85,20 +85,7 @@ fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(usize, usize
             if !internal || reader != b || a >= b || buffer.bytes() < facts.l1_bytes {
                 continue;
             }
-            // What else goes in and comes out, each side alone, is no larger.
-            let large = [(a, Access::Read), (b, Access::Read)]
-                .iter()
-                .all(|&(n, _)| {
-                    let others: u64 = program.steps[n]
-                        .args
-                        .iter()
-                        .zip(&program.kernels[program.steps[n].kernel].params)
-                        .filter(|&(&arg, p)| arg != between && p.access != Access::Scratch)
-                        .map(|(&arg, _)| program.buffer(arg).bytes())
-                        .sum();
-                    others <= buffer.bytes() + buffer.bytes() / 2
-                });
-            if !large {
+            if !is_large(program, a, b, between, facts) {
                 continue;
             }
             let merged = merge(program, a, b, between);
@@ -110,37 +97,41 @@ fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(usize, usize
     None
 }
 
+/// True when it pays to keep a tensor out of memory: it is larger than what else goes in and comes out on each side, or it does not
+/// fit beside that into the second-level cache while all weights do.
+fn is_large(program: &Program, a: usize, b: usize, between: BufferId, facts: &Facts) -> bool {
+    let bytes = program.buffer(between).bytes();
+    let mut weights = 0;
+    let mut larger = true;
+    for n in [a, b] {
+        let mut others = 0;
+        let step = &program.steps[n];
+        for (&arg, param) in step.args.iter().zip(&program.kernels[step.kernel].params) {
+            let size = program.buffer(arg).bytes();
+            if arg == between || param.access == Access::Scratch {
+                continue;
+            }
+            others += size;
+            if param.weight {
+                weights += size;
+            }
+        }
+        larger &= others <= bytes + bytes / 2;
+    }
+    let (few, some) = (facts.l1_bytes / 8, facts.l2_bytes / 2);
+    larger && weights <= few || bytes >= facts.l2_bytes / 4 && weights > few && weights <= some
+}
+
 /// True when some loops are shared and a row of all scratch tensors is small.
 fn fits(kernel: &Kernel, facts: &Facts) -> bool {
-    let Some(rows) = shared_rows(kernel) else {
+    let Some(rows) = choose_rows(kernel, facts.l2_bytes as i64 / 8) else {
         return false;
     };
     let shared: i64 = rows
         .iter()
         .map(|r| kernel.uops.extent(r[0]).unwrap_or(1))
         .product();
-    let scratch: i64 = kernel
-        .params
-        .iter()
-        .filter(|p| p.access == Access::Scratch)
-        .map(|p| p.layout.elements() * p.dtype.size() as i64)
-        .sum();
-    shared >= 16
-        && !multiplies_weights(kernel)
-        && scratch / shared * 4 <= facts.l2_bytes as i64 / 4
-        && again(kernel, &rows) <= facts.l2_bytes
-}
-
-/// True when a reduce runs over a weight. Packed for panels that pass all rows once, it would pass once a block of rows.
-fn multiplies_weights(kernel: &Kernel) -> bool {
-    let g = &kernel.uops;
-    let is_weight = |id: UopId| match g.op(id) {
-        Op::Param { slot } => kernel.params[slot as usize].weight,
-        _ => false,
-    };
-    let mut reduces = g.toposort(&[kernel.sink]);
-    reduces.retain(|&id| matches!(g.op(id), Op::Reduce(_)));
-    g.toposort(&reduces).into_iter().any(is_weight)
+    shared >= 16 && again(kernel, &rows) <= facts.l2_bytes
 }
 
 /// Bytes that every block of rows reads again: of what does not depend on the longest shared loop, the part that belongs to one
