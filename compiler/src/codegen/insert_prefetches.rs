@@ -5,6 +5,9 @@
 //! cache answers when it is asked only then. The distance is the target's. Nothing else reads what is prefetched, so a
 //! place behind the end of the buffer is harmless.
 //!
+//! A panel that several tiles of rows pass comes from memory while the first of them runs, which then waits. So each tile also asks
+//! for a part of the next panel, into the second-level cache: all of it is there when its turn comes.
+//!
 //! Example: in `loop k; a = load w, k*32; b = load w, k*32+16; ...` with 8 KiB ahead, `prefetch w, k*32+2048` and
 //! `prefetch w, k*32+2064` come first.
 
@@ -21,6 +24,8 @@ const LINE: i64 = 64;
 struct Stream {
     buffer: UopId,
     size: i64,
+    /// Of the whole buffer.
+    bytes: u64,
     /// Elements that one iteration moves on.
     step: i64,
     /// Place without constant, and for each load constant and lanes.
@@ -46,10 +51,16 @@ fn add_prefetches(
         return list;
     }
     let mut out = Vec::with_capacity(list.len());
+    let mut open: Vec<UopId> = Vec::new();
     for (at, &id) in list.iter().enumerate() {
         out.push(id);
-        if g.op(id) != Op::Loop {
-            continue;
+        match g.op(id) {
+            Op::Loop => open.push(g.src(id)[0]),
+            Op::EndLoop => {
+                open.pop();
+                continue;
+            }
+            _ => continue,
         }
         let body = list[at + 1..]
             .iter()
@@ -72,10 +83,58 @@ fn add_prefetches(
                 let mut target = stream.base.clone();
                 target.constant = place + ahead;
                 let index = target.build(g);
-                out.push(g.add_node(Op::Prefetch, Type::VOID, [stream.buffer, index]));
+                out.push(g.add_node(
+                    Op::Prefetch { far: false },
+                    Type::VOID,
+                    [stream.buffer, index],
+                ));
                 place += (LINE / stream.size).max(1);
             }
+            if stream.bytes > facts.l2_bytes {
+                out.extend(next_panel(g, &stream, &open, low, high));
+            }
         }
+    }
+    out
+}
+
+/// A part of the next panel for each tile of rows, so that all tiles together ask for all of it. `open` are the ranges of the open loops,
+/// the reduce's last; `low..high` is what an iteration reads. Nothing where no loop lies between panels and reduce.
+fn next_panel(g: &mut Uops, stream: &Stream, open: &[UopId], low: i64, high: i64) -> Vec<UopId> {
+    let coefficient = |r: &UopId| stream.base.terms.iter().find(|t| t.0 == *r).map(|t| t.1);
+    let around = &open[..open.len().saturating_sub(1)];
+    let Some(at) = around.iter().rposition(|r| coefficient(r).is_some()) else {
+        return Vec::new();
+    };
+    let between = &around[at + 1..];
+    let (Some(panel), Some(&tile)) = (coefficient(&around[at]), between.first()) else {
+        return Vec::new();
+    };
+    let tiles = g.extent(tile).unwrap_or(1);
+    let line = (LINE / stream.size).max(1);
+    let lines = (high - low + line - 1) / line;
+    if tiles < 2 || between.len() != 1 || panel < stream.step {
+        return Vec::new();
+    }
+    let each = (lines + tiles - 1) / tiles;
+    let parts = (lines + each - 1) / each;
+    let part = if tiles > parts {
+        g.mod_const(tile, parts)
+    } else {
+        tile
+    };
+    let mut out = Vec::new();
+    for n in 0..each {
+        let mut target = stream.base.clone();
+        target.constant = low + panel + n * line;
+        let start = target.build(g);
+        let skip = g.mul_const(part, each * line);
+        let index = g.add(start, skip);
+        out.push(g.add_node(
+            Op::Prefetch { far: true },
+            Type::VOID,
+            [stream.buffer, index],
+        ));
     }
     out
 }
@@ -120,6 +179,7 @@ fn streams(
             None => found.push(Stream {
                 buffer,
                 size,
+                bytes: (param.elements * size) as u64,
                 step,
                 base,
                 parts: vec![part],
@@ -176,7 +236,9 @@ mod tests {
         let list = list(&mut g, stride);
         let out = add_prefetches(&mut g, list, &[param(elements)], &facts(bytes));
         assert!(out.len() >= 4);
-        out.iter().filter(|&&id| g.op(id) == Op::Prefetch).count()
+        out.iter()
+            .filter(|&&id| g.op(id) == (Op::Prefetch { far: false }))
+            .count()
     }
 
     #[test]

@@ -161,10 +161,11 @@ impl Printer<'_> {
                 self.depth -= 1;
                 self.line("}");
             }
-            Op::Prefetch => {
+            Op::Prefetch { far } => {
                 let (slot, _) = self.slot(node.src[0])?;
                 let place = self.value(node.src[1])?;
-                self.line(&format!("__builtin_prefetch(p{slot} + {place});"));
+                let level = if far { ", 0, 2" } else { "" };
+                self.line(&format!("__builtin_prefetch(p{slot} + {place}{level});"));
             }
             Op::If => {
                 let c = self.value(node.src[0])?;

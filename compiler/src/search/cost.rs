@@ -61,7 +61,7 @@ pub fn cycles(kernel: &LinearKernel, facts: &Facts) -> f64 {
             Op::Load { .. } => body.loads += parts,
             Op::Store { .. } => body.stores += 1.0,
             Op::Assign => body.sums += parts,
-            Op::Prefetch => body.loads += 1.0,
+            Op::Prefetch { .. } => body.loads += 1.0,
             Op::Unary(_) | Op::Binary(_) | Op::MulAdd | Op::Where | Op::Cast | Op::Fold(_) => {
                 if node.ty.scalar.is_float() {
                     body.arithmetic += parts;

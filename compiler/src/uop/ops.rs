@@ -219,7 +219,10 @@ pub enum Op {
     /// `[acc]`: the register's value at this place of the list. The number keeps two reads apart.
     Read(u32),
     /// `[buffer, index]`: brings the cache line of an element nearer; the index may lie outside.
-    Prefetch,
+    Prefetch {
+        /// Into the second-level cache only.
+        far: bool,
+    },
     /// `[range]`: opens a loop.
     Loop,
     /// `[range]`: closes it.

@@ -22,7 +22,7 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
             Op::Acc { .. }
             | Op::Assign
             | Op::Read(_)
-            | Op::Prefetch
+            | Op::Prefetch { .. }
             | Op::Loop
             | Op::EndLoop
             | Op::If

@@ -152,7 +152,7 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             matches!(g.op(src[0]), Op::Range { .. }),
             "its source is no range",
         ),
-        Op::Prefetch => need(
+        Op::Prefetch { .. } => need(
             matches!(g.op(src[0]), Op::Param { .. }) && ty(1) == Type::INDEX,
             "it names no element of a buffer",
         ),

@@ -178,7 +178,7 @@ impl Parser {
             Op::Store { .. }
                 | Op::Sink
                 | Op::Assign
-                | Op::Prefetch
+                | Op::Prefetch { .. }
                 | Op::Loop
                 | Op::EndLoop
                 | Op::If
