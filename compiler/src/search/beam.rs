@@ -94,6 +94,8 @@ const EACH: usize = 12;
 const DEPTH: usize = 8;
 /// Estimated time over the incumbent's beyond which a candidate is not tried.
 pub(super) const HOPELESS: f64 = 1.6;
+/// The ratio from which on a candidate leaves after one turn.
+const AT_ONCE: f64 = 1.5;
 /// Turns after which slow candidates leave, the ratio from which on they do, and turns of those that stay.
 const FIRST: (usize, f64) = (3, 1.08);
 const SECOND: usize = 8;
@@ -268,8 +270,10 @@ impl State<'_> {
         self.eval.tried(racers.len());
         let mut own = Vec::new();
         for turn in 0..FIRST.0 + SECOND {
-            if turn == FIRST.0 {
-                racers.retain(|r| r.median() <= FIRST.1);
+            match turn {
+                1 => racers.retain(|r| r.median() <= AT_ONCE),
+                n if n == FIRST.0 => racers.retain(|r| r.median() <= FIRST.1),
+                _ => {}
             }
             let base = incumbent.time()?;
             own.push(base);
