@@ -43,6 +43,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--kernels", type=int, default=4, help="kernels to slow down, the largest first")
+    parser.add_argument("--names", nargs="*", default=[], help="these kernels and no others")
     parser.add_argument("--percent", type=int, default=10)
     parser.add_argument("--blame", nargs="*", default=[], help="more arguments for tinyc blame")
     args = parser.parse_args()
@@ -50,7 +51,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         old = compile_model(args.tinyc, args.model, os.path.join(folder, "old"))
         first = blame(args.tinyc, old, old, args.blame)
-        cases = [None] + choose(first["kernels"], args.kernels)
+        named = [k for k in first["kernels"] if k["old"][0] in args.names]
+        cases = (named or choose(first["kernels"], args.kernels)) + [None]
         for case in cases:
             name = case["old"][0] if case else None
             slow = f"{name}:{args.percent}" if name else None

@@ -12,6 +12,9 @@ use tinyc_compiler::graph::{Graph, Op};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::Facts;
 
+/// Rounds in which operations are fitted.
+const ROUNDS: usize = 40;
+
 /// What a node costs on its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
@@ -83,11 +86,21 @@ pub fn costs(graph: &Graph) -> Costs {
     out
 }
 
-/// Shares of a launch's nodes; they add up to 1.
+/// Shares of a launch's nodes by what each costs on its own; they add up to 1.
 pub fn shares(origins: &[Origin], costs: &Costs, facts: &Facts) -> Vec<f64> {
+    divide(origins, &[], costs, facts)
+}
+
+/// The same where the operations that each node has in this launch are known.
+fn divide(origins: &[Origin], flops: &[f64], costs: &Costs, facts: &Facts) -> Vec<f64> {
     let seconds: Vec<f64> = origins
         .iter()
-        .map(|o| costs.get(&o.to_string()).map_or(0.0, |c| c.seconds(facts)))
+        .enumerate()
+        .map(|(n, o)| {
+            let mut cost = costs.get(&o.to_string()).copied().unwrap_or_default();
+            cost.flops = flops.get(n).copied().unwrap_or(cost.flops);
+            cost.seconds(facts)
+        })
         .collect();
     let total: f64 = seconds.iter().sum();
     match total > 0.0 {
@@ -96,11 +109,55 @@ pub fn shares(origins: &[Origin], costs: &Costs, facts: &Facts) -> Vec<f64> {
     }
 }
 
+/// Operations of each node in each launch, in the order of the launches' origins.
+///
+/// A node may be listed by several launches of which one does nearly all of it (the others prepare its input). Known are the
+/// operations of each node and those of each launch: the table between them is scaled by rows and by columns in turns until
+/// it agrees with both.
+fn operations(launches: &[(f64, Vec<f64>, Vec<String>)]) -> Vec<Vec<f64>> {
+    let mut table: Vec<Vec<f64>> = launches.iter().map(|l| l.1.clone()).collect();
+    for _ in 0..ROUNDS {
+        for ((all, _, _), row) in launches.iter().zip(&mut table) {
+            let sum: f64 = row.iter().sum();
+            if sum > 0.0 {
+                row.iter_mut().for_each(|x| *x *= all / sum);
+            }
+        }
+        let mut sums: FxHashMap<&str, f64> = FxHashMap::default();
+        for ((_, _, names), row) in launches.iter().zip(&table) {
+            for (name, x) in names.iter().zip(row) {
+                *sums.entry(name).or_default() += x;
+            }
+        }
+        for ((_, costs, names), row) in launches.iter().zip(&mut table) {
+            for ((x, cost), name) in row.iter_mut().zip(costs).zip(names) {
+                let sum = sums.get(name.as_str()).copied().unwrap_or(0.0);
+                if sum > 0.0 {
+                    *x *= cost / sum;
+                }
+            }
+        }
+    }
+    table
+}
+
 /// Divides the seconds of launches among nodes.
 pub fn nodes(built: &Built, seconds: &[f64], costs: &Costs, facts: &Facts) -> Vec<Node> {
     let total: f64 = seconds.iter().sum();
     let mut out: Vec<Node> = Vec::new();
     let mut place: FxHashMap<String, usize> = FxHashMap::default();
+    let launches: Vec<(f64, Vec<f64>, Vec<String>)> = built
+        .program
+        .steps
+        .iter()
+        .map(|step| {
+            let names: Vec<String> = step.origins.iter().map(Origin::to_string).collect();
+            let cost = |name: &String| costs.get(name).map_or(0.0, |c| c.flops);
+            let flops = built.linear.get(step.kernel).map_or(0, |k| k.flops);
+            (flops as f64, names.iter().map(cost).collect(), names)
+        })
+        .collect();
+    let operations = operations(&launches);
     for (n, (step, s)) in built.program.steps.iter().zip(seconds).enumerate() {
         let name = built.linear.get(step.kernel).map_or("", |k| &k.name);
         let none = [Origin::new("", "", "")];
@@ -108,7 +165,9 @@ pub fn nodes(built: &Built, seconds: &[f64], costs: &Costs, facts: &Facts) -> Ve
             [] => &none[..],
             list => list,
         };
-        for (origin, share) in origins.iter().zip(shares(origins, costs, facts)) {
+        let flops = operations.get(n).map_or(&[][..], Vec::as_slice);
+        let shares = divide(origins, flops, costs, facts);
+        for (origin, share) in origins.iter().zip(shares) {
             let text = match origin.is_empty() {
                 // A model that was built without names.
                 true => format!("({name})"),
@@ -188,6 +247,22 @@ mod tests {
         let unknown = [origin("a", "A"), origin("b", "B")];
         assert_eq!(shares(&unknown, &costs, &facts), [0.5, 0.5]);
         assert!(shares(&[], &costs, &facts).is_empty());
+    }
+
+    #[test]
+    fn operations_go_to_the_launch_that_does_them() {
+        // The first launch computes `a` and prepares the input of `b`, the second computes `b`.
+        let launch = |flops: f64, names: &[&str]| {
+            let costs = vec![100.0; names.len()];
+            (
+                flops,
+                costs,
+                names.iter().map(|n| (*n).to_string()).collect(),
+            )
+        };
+        let table = operations(&[launch(100.0, &["a", "b"]), launch(100.0, &["b"])]);
+        assert!(table[0][0] > 95.0 && table[0][1] < 5.0, "{table:?}");
+        assert!(table[1][0] > 95.0, "{table:?}");
     }
 
     #[test]
