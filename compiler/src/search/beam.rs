@@ -88,6 +88,8 @@ pub struct Best {
 
 /// Candidates compiled and timed at once.
 const BATCH: usize = 8;
+/// Points built at once.
+const PART: usize = 32;
 /// Candidates of one round, for each point of the beam.
 const EACH: usize = 12;
 /// Rounds at most.
@@ -154,7 +156,7 @@ pub fn search(
         }
         let next = state.around(task.kernel, &frontier, facts, longest);
         if next.is_empty() {
-            state.best.complete = true;
+            state.best.complete = !state.eval.stop();
             break;
         }
         frontier = state.round(next, accepted)?;
@@ -193,10 +195,17 @@ impl State<'_> {
                 }
             }
         }
-        let mut built: Vec<(Kind, Candidate)> = points
-            .into_par_iter()
-            .filter_map(|(kind, p)| Some((kind, p.build(kernel, facts, longest).ok()?)))
-            .collect();
+        let mut built: Vec<(Kind, Candidate)> = Vec::new();
+        // Building takes a while for long kernels: in parts, so that the search ends in time.
+        for part in points.chunks(PART) {
+            if self.eval.stop() {
+                break;
+            }
+            built.par_extend(
+                part.par_iter()
+                    .filter_map(|(kind, p)| Some((*kind, p.build(kernel, facts, longest).ok()?))),
+            );
+        }
         let parallel = self.incumbent.linear.parallel;
         // Enough work for as many threads as the incumbent has work for.
         built.retain(|(_, c)| {
