@@ -108,14 +108,16 @@ impl Group {
             return;
         }
         self.verdict = match self.verdict {
-            Verdict::Suspect(since) => {
+            Verdict::Suspect(since) if outside(all) => {
                 let fresh = self.ratios.get(since..).unwrap_or(&[]);
-                if fresh.len() < SESSIONS {
+                // Where sessions differ by more than the change, a few of them agree by luck.
+                let wide = all.high - all.low > all.middle.abs();
+                if fresh.len() < if wide { 3 * SESSIONS } else { SESSIONS } {
                     return;
                 }
                 let again = bootstrap(fresh, MISS);
                 let same_side = (again.middle > 0.0) == (all.middle > 0.0);
-                if outside(all) && outside(again) && same_side {
+                if outside(again) && same_side {
                     Verdict::Moved
                 } else {
                     Verdict::Undecided
@@ -429,6 +431,23 @@ mod tests {
         g.decide(20, 0.03);
         assert_eq!(g.verdict, Verdict::Moved);
         assert!((g.ratio.middle - 1.1).abs() < 0.03, "{:?}", g.ratio);
+    }
+
+    #[test]
+    fn wide_intervals_need_more_sessions() {
+        let noisy = |count: usize| -> Vec<Vec<f64>> {
+            let list = [0.1, 0.3, 0.5, 0.12, 0.6];
+            (0..count).map(|n| vec![list[n % list.len()]]).collect()
+        };
+        let mut g = group(noisy(SESSIONS));
+        g.decide(20, 0.03);
+        assert_eq!(g.verdict, Verdict::Suspect(SESSIONS));
+        g.ratios = noisy(2 * SESSIONS);
+        g.decide(20, 0.03);
+        assert_eq!(g.verdict, Verdict::Suspect(SESSIONS));
+        g.ratios = noisy(4 * SESSIONS);
+        g.decide(20, 0.03);
+        assert_ne!(g.verdict, Verdict::Suspect(SESSIONS));
     }
 
     #[test]
