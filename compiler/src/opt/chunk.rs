@@ -99,9 +99,8 @@ pub fn chunk(
     }
 
     let mut last = nest.clone();
-    last.number = work.nests;
-    last.family = work.nests;
-    work.nests += 1;
+    last.number = work.nest_after(nest.number);
+    last.family = last.number;
     let inner = work.fresh(by, Axis::Loop);
     let place = work.g.add_const(inner, (chunks - 1) * by);
     let part = cut_reduce(work, reduce, range, place, inner);

@@ -123,7 +123,7 @@ pub fn apart(parts: Vec<Nest>) -> Vec<Group> {
 
 /// Groups the parts of one nest.
 pub fn group(work: &Work<'_>, mut parts: Vec<Nest>) -> Vec<Group> {
-    parts.sort_by_key(|n| n.number);
+    parts.sort_by_key(|n| work.place(n.number));
     let mut groups: Vec<Group> = Vec::new();
     for nest in parts {
         let best = groups

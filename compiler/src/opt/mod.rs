@@ -39,7 +39,15 @@ use rustc_hash::FxHashMap;
 /// # Errors
 /// Bug when a pass breaks the kernel.
 pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
+    // What `apply` refuses is given up step by step: blocks and shared loops, then everything.
+    let plain = Choices {
+        blocks: Some(Blocks::Whole),
+        apart: true,
+        ..Choices::default()
+    };
     optimise_with(kernel, facts, &Choices::default())
+        .or_else(|_| optimise_with(kernel, facts, &plain))
+        .or_else(|_| Ok((apply(kernel, &[])?, Vec::new())))
 }
 
 /// Chooses by heuristic what `choices` leave open.

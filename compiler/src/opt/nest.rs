@@ -50,6 +50,8 @@ pub struct Work<'a> {
     pub next: u32,
     /// Next nest number.
     pub nests: u32,
+    /// Numbers of nests in the order in which they run.
+    places: Vec<u32>,
     /// What a search decided.
     pub choices: Choices,
     /// What was done, in order.
@@ -95,6 +97,7 @@ impl<'a> Work<'a> {
             params: &kernel.params,
             next,
             nests: nests.len() as u32,
+            places: (0..nests.len() as u32).collect(),
             choices: Choices::default(),
             log: Vec::new(),
             g,
@@ -130,9 +133,24 @@ impl<'a> Work<'a> {
             params: self.params,
             next: self.next,
             nests: self.nests,
+            places: self.places.clone(),
             choices: self.choices,
             log: Vec::new(),
         }
+    }
+
+    /// The number of a new nest that runs right after another.
+    pub fn nest_after(&mut self, other: u32) -> u32 {
+        let at = self.place(other) + 1;
+        self.places.insert(at.min(self.places.len()), self.nests);
+        self.nests += 1;
+        self.nests - 1
+    }
+
+    /// Where a nest stands in the order in which nests run.
+    pub fn place(&self, number: u32) -> usize {
+        let at = self.places.iter().position(|&n| n == number);
+        at.unwrap_or(self.places.len())
     }
 
     /// The state now.
@@ -148,6 +166,7 @@ impl<'a> Work<'a> {
     pub fn back_to(&mut self, mark: Mark) {
         self.next = mark.next;
         self.nests = mark.nests;
+        self.places.retain(|&n| n < mark.nests);
         self.log.truncate(mark.log);
     }
 
@@ -238,8 +257,7 @@ impl<'a> Work<'a> {
         let mut rest = nest.clone();
         let axis = self.at(nest, range);
         self.log.push(Opt::Peel { axis, at });
-        rest.number = self.nests;
-        self.nests += 1;
+        rest.number = self.nest_after(nest.number);
         let mut map = FxHashMap::default();
         // By age, so that the new ids do not depend on the order chosen so far.
         let mut ranges = nest.order.clone();

@@ -205,7 +205,7 @@ fn tile_part(
             });
         }
         // The first keeps the nest's number and place.
-        parts.sort_by_key(|n| n.number);
+        parts.sort_by_key(|n| work.place(n.number));
         out.extend(parts);
     }
     let depths = vec![depth; out.len().saturating_sub(1)];
