@@ -420,16 +420,36 @@ fn order(
     };
     let reduce_ranges: Vec<UopId> = work.g.src(product.reduce)[1..].to_vec();
     let columns = if work.choices.rows_first { 3 } else { 1 };
+    // Neighbouring columns of a planar image: a tile's loads for two taps of a row overlap, those for two rows do not.
+    let planar = unrolled
+        .iter()
+        .any(|&r| work.depends(product.rows, r) && stride(work, r) <= 4);
+    let next_tap = |work: &Work<'_>, r: UopId| planar && !depthwise && stride(work, r) == 1;
+    let taps: i64 = reduce_ranges.iter().map(|&r| work.extent(r)).product();
+    let few_taps = depthwise && taps <= 25;
+    let wide = |work: &Work<'_>, r: UopId| {
+        let others = loops.iter().filter(|&&o| {
+            o != r && work.depends(product.rows, o) && !work.depends(product.columns, o)
+        });
+        few_taps && others.map(|&o| stride(work, o)).min() < Some(stride(work, r))
+    };
+    let reach = reduce_ranges
+        .iter()
+        .map(|&r| stride(work, r))
+        .filter(|&s| s > 1)
+        .min()
+        .unwrap_or(1);
     let mut keyed: Vec<((u8, i64, usize), UopId)> = Vec::new();
     for (n, &r) in nest.order.iter().enumerate() {
         let key = if matches!(work.axis(r), Axis::Serial | Axis::Parallel) || Some(r) == blocks {
-            (0, 0, n)
+            (0, -2, n)
         } else if r == lane {
             (9, 0, n)
         } else if unrolled.contains(&r) {
             (8, 0, n)
         } else if reduce_ranges.contains(&r) {
-            (6, -stride(work, r), n)
+            let near = next_tap(work, r);
+            (6, -(if near { reach + 1 } else { stride(work, r) }), n)
         } else if loops.contains(&r) {
             match (
                 work.depends(product.rows, r),
@@ -437,6 +457,8 @@ fn order(
             ) {
                 (true, true) | (false, false) => (0, 0, n),
                 (false, true) => (columns, 0, n),
+                // Rows of a depthwise convolution outside of channel blocks: what they read is still in cache.
+                (true, false) if wide(work, r) => (0, -1, n),
                 (true, false) => (2, -stride(work, r), n),
             }
         } else {
