@@ -218,3 +218,50 @@ fn scatter_is_a_copy_and_a_serial_step() {
             ))
     );
 }
+
+/// Scratch parameters and nests of each kernel.
+fn shape_of(program: &Program) -> Vec<(usize, usize)> {
+    let scratch = |k: &Kernel| {
+        let is = |p: &&Param| p.access == Access::Scratch;
+        k.params.iter().filter(is).count()
+    };
+    let kernels = program.kernels.iter();
+    kernels
+        .map(|k| (scratch(k), k.uops.src(k.sink).len()))
+        .collect()
+}
+
+#[test]
+fn attention_is_one_kernel_with_its_scores_in_scratch() {
+    for (long, wanted) in [(600, vec![(3, 4)]), (24, vec![(0, 1), (1, 2), (0, 1)])] {
+        let mut h = Hand::default();
+        let (q, k, v) = (
+            h.input(&[long, 16]),
+            h.input(&[16, long]),
+            h.input(&[long, 16]),
+        );
+        let s = h.matmul(q, k, long, 16, long);
+        let p = h.softmax(s, long, long);
+        let o = h.matmul(p, v, long, long, 16);
+        h.output(o);
+        let program = schedule(&h.0, &facts(), "attention").unwrap();
+        assert_eq!(shape_of(&program), wanted, "{long} rows");
+        for step in &program.steps {
+            let kernel = &program.kernels[step.kernel];
+            assert_eq!(step.args.len(), kernel.params.len());
+        }
+    }
+}
+
+#[test]
+fn weights_larger_than_the_cache_are_not_passed_for_each_block_of_rows() {
+    let mut h = Hand::default();
+    let x = h.input(&[512, 512]);
+    let (a, b) = (h.weight(&[512, 2048]), h.weight(&[2048, 512]));
+    let y = h.matmul(x, a, 512, 512, 2048);
+    let y = h.add(Op::Unary(Unary::Exp), &[y], &[512, 2048]);
+    let z = h.matmul(y, b, 512, 2048, 512);
+    h.output(z);
+    let program = schedule(&h.0, &facts(), "mlp").unwrap();
+    assert_eq!(shape_of(&program), [(0, 1), (0, 1)]);
+}
