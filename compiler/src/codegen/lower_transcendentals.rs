@@ -23,10 +23,8 @@ pub fn lower_transcendentals(g: &mut Uops, root: UopId) -> UopId {
         let src: Sources = node.src.iter().map(|s| new[s]).collect();
         let to = match node.op {
             Op::Unary(op) if node.ty.scalar.is_float() && is_transcendental(op) => {
-                let edges = if at_most_zero(g, node.src[0]) {
-                    Edges::AtMostZero
-                } else if only_plus_one.contains(&id) {
-                    Edges::PlusOne
+                let edges = if below_maximum(g, node.src[0]) || only_plus_one.contains(&id) {
+                    Edges::NoDenormals
                 } else {
                     Edges::All
                 };
@@ -35,11 +33,6 @@ pub fn lower_transcendentals(g: &mut Uops, root: UopId) -> UopId {
                 math.unary(op, x, edges)
             }
             Op::Binary(Binary::Pow) if node.ty.scalar.is_float() => Math { g }.pow(src[0], src[1]),
-            Op::Binary(Binary::Div)
-                if node.ty.scalar == DType::F32 && is_share(g, node.src[0], node.src[1]) =>
-            {
-                Math { g }.times_inverse(src[0], src[1])
-            }
             op => rebuild(g, op, node.ty, src),
         };
         new.insert(id, to);
@@ -52,17 +45,25 @@ pub fn lower_transcendentals(g: &mut Uops, root: UopId) -> UopId {
 pub(super) enum Edges {
     /// All: infinity, denormals, zero.
     All,
-    /// The argument is a difference from a maximum. Results below the normal numbers may be zero: the largest of the row is one.
-    AtMostZero,
-    /// One is added, nobody else looks.
-    PlusOne,
-    /// The argument is between -87 and 88, or the result is not used.
+    /// Results near the least normal number and below may be zero: the largest of the row is one, or one is added and nobody
+    /// else looks.
+    NoDenormals,
+    /// The argument is between -86 and 89, or the result is not used.
     None,
 }
 
-/// True for `x - m` where m is a maximum over x.
-fn at_most_zero(g: &Uops, id: UopId) -> bool {
-    g.op(id) == Op::Binary(Binary::Sub) && is_maximum(g, g.src(id)[1])
+/// True for `x - m` where m is a maximum of what lies in the same buffers as x.
+fn below_maximum(g: &Uops, id: UopId) -> bool {
+    if g.op(id) != Op::Binary(Binary::Sub) {
+        return false;
+    }
+    let (x, m) = (g.src(id)[0], g.src(id)[1]);
+    let buffers = |id: UopId| -> FxHashSet<UopId> {
+        let mut all = g.toposort(&[id]);
+        all.retain(|&p| matches!(g.op(p), Op::Param { .. }));
+        all.into_iter().collect()
+    };
+    is_maximum(g, m) && buffers(x) == buffers(m)
 }
 
 fn is_maximum(g: &Uops, id: UopId) -> bool {
@@ -70,20 +71,6 @@ fn is_maximum(g: &Uops, id: UopId) -> bool {
         Op::Reduce(ReduceOp::Max) => true,
         Op::Splat | Op::Lane(_) | Op::Fold(_) => is_maximum(g, g.src(id)[0]),
         Op::Binary(Binary::Max) => g.src(id).iter().any(|&s| is_maximum(g, s)),
-        _ => false,
-    }
-}
-
-/// True for an exponential over the sum of those like it: softmax. The sum is one or more.
-fn is_share(g: &Uops, a: UopId, b: UopId) -> bool {
-    g.op(a) == Op::Unary(Unary::Exp) && at_most_zero(g, g.src(a)[0]) && is_sum(g, b)
-}
-
-fn is_sum(g: &Uops, id: UopId) -> bool {
-    match g.op(id) {
-        Op::Reduce(ReduceOp::Sum) => true,
-        Op::Splat | Op::Lane(_) | Op::Fold(_) => is_sum(g, g.src(id)[0]),
-        Op::Binary(Binary::Add) => g.src(id).iter().all(|&s| is_sum(g, s)),
         _ => false,
     }
 }
@@ -349,23 +336,23 @@ impl Math<'_> {
         let bits = self.bits(shifted, DType::I32);
         let m = self.i(bits, 23);
         let exponent = self.bin(Binary::Shl, bits, m);
-        let one = self.i(bits, 127 << 23);
-        let factor = self.add(exponent, one);
+        // Half the power, so that the largest results come out right.
+        let half = self.i(bits, 126 << 23);
+        let factor = self.add(exponent, half);
         let factor = self.bits(factor, DType::F32);
-        let mut y = self.mul(p, factor);
-        if edges == Edges::PlusOne {
-            let high = self.c(x, 88.0);
-            let over = self.bin(Binary::Lt, high, x);
-            let infinity = self.c(x, f64::INFINITY);
-            y = self.select(over, infinity, y);
+        let y = self.mul(p, factor);
+        let y = self.add(y, y);
+        if edges == Edges::None {
+            return y;
         }
-        if edges != Edges::None {
-            let low = self.c(x, -87.0);
-            let under = self.bin(Binary::Lt, x, low);
-            let zero = self.c(x, 0.0);
-            y = self.select(under, zero, y);
-        }
-        y
+        let high = self.c(x, 89.0);
+        let over = self.bin(Binary::Lt, high, x);
+        let infinity = self.c(x, f64::INFINITY);
+        let y = self.select(over, infinity, y);
+        let low = self.c(x, -86.0);
+        let under = self.bin(Binary::Lt, x, low);
+        let zero = self.c(x, 0.0);
+        self.select(under, zero, y)
     }
 
     /// `a/k` as a product: an argument that is half a unit off is none the worse.
@@ -381,24 +368,6 @@ impl Math<'_> {
             }
             _ => x,
         }
-    }
-
-    /// `a/b` as `a * (1/b)`, one division for a whole row.
-    fn times_inverse(&mut self, a: UopId, b: UopId) -> UopId {
-        let whole = if self.g.op(b) == Op::Splat {
-            self.g.src(b)[0]
-        } else {
-            b
-        };
-        let one = self.c(whole, 1.0);
-        let inverse = self.bin(Binary::Div, one, whole);
-        let inverse = if whole == b {
-            inverse
-        } else {
-            let ty = self.g.ty(b);
-            self.g.add_node(Op::Splat, ty, [inverse])
-        };
-        self.mul(a, inverse)
     }
 
     /// exp(r) for |r| <= ln(2)/2 by its Taylor series.

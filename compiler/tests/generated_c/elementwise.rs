@@ -3,7 +3,7 @@
 use crate::harness::{Case, check, kernel, param};
 use tinyc_compiler::program::Access;
 use tinyc_compiler::program::interp::Scalar;
-use tinyc_compiler::uop::{Axis, Binary, DType, Op, Type, Unary, UopId, Uops};
+use tinyc_compiler::uop::{Axis, Binary, DType, Op, ReduceOp, Type, Unary, UopId, Uops};
 
 const N: i64 = 4096;
 
@@ -229,6 +229,51 @@ fn transcendental_f32() {
         2.5,
     );
     unaries(&[DType::F32], &[Unary::Erf], 4.0);
+}
+
+/// Where an exponential is expanded in one step: sums with one, and differences from a maximum, which here is not of the same row.
+#[test]
+fn exponentials_with_easy_ends() {
+    let some: Vec<Scalar> = (0..N as u64)
+        .map(|i| {
+            let unit = (noise(9, i) >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
+            Scalar::Float(f64::from((40.0 * unit) as f32))
+        })
+        .collect();
+    let (mut cases, mut names) = (Vec::new(), Vec::new());
+    for lanes in [1, 16] {
+        cases.push(case(
+            &[(DType::F32, data(DType::F32, 1))],
+            DType::F32,
+            lanes,
+            &|g, v| {
+                let e = g.unary(Unary::Exp, v[0]);
+                let one = g.float(DType::F32, 1.0);
+                g.binary(Binary::Add, e, one)
+            },
+        ));
+        names.push(format!("1 + exp x{lanes}"));
+        cases.push(case(
+            &[(DType::F32, some.clone())],
+            DType::F32,
+            lanes,
+            &|g, v| {
+                let n = g.index(16);
+                let k = g.range(7, n, Axis::Loop);
+                let p = g.param(0, DType::F32);
+                let other = g.load(p, &[k]);
+                let most = g.reduce(ReduceOp::Max, other, &[k]);
+                let zero = g.float(DType::F32, 0.0);
+                let four = g.float(DType::F32, 4.0);
+                let x = g.binary(Binary::Max, v[0], zero);
+                let x = g.binary(Binary::Mul, x, four);
+                let x = g.binary(Binary::Sub, x, most);
+                g.unary(Unary::Exp, x)
+            },
+        ));
+        names.push(format!("exp of a difference x{lanes}"));
+    }
+    check(&cases, &names, 2.5);
 }
 
 #[test]
