@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use crate::graph::{Graph, Op, Shape, Tensor, TensorId};
+use crate::opt::{Choices, optimise_with};
 use crate::program::interp::{Scalar, run_kernel};
 use crate::program::{Access, Bytes, Kernel, Layout, Weight};
 use crate::search::Point;
@@ -282,7 +283,9 @@ fn fill(kernel: &Kernel) -> Vec<Vec<Scalar>> {
 fn check(h: &Hand, facts: &Facts) {
     let program = crate::schedule::schedule(&h.0, facts, "test").unwrap();
     for kernel in &program.kernels {
-        let (optimised, opts) = crate::opt::optimise(kernel, facts).unwrap();
+        // Not `optimise`, which gives up what is refused: nothing may be.
+        let first = Choices::default();
+        let (optimised, opts) = optimise_with(kernel, facts, &first).unwrap();
         compare(kernel, &optimised);
         // And some of the ways that a search could go.
         let points = Point::default().neighbours(&opts, facts);

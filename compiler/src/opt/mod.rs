@@ -1,9 +1,10 @@
 //! How each kernel runs: vectors, register tiles, loop order, threads, weight layouts.
 //!
 //! In: a scheduled [`Kernel`] and a target's [`Facts`]. Out: the same kernel with its ranges cut and marked,
-//! and packed weights. Each nest (store) is treated alone: `blocks` splits at channel blocks, then
-//! `contraction` tiles sums of products and `vectors` everything else, `parallel` marks what threads share, and
-//! `weights` packs. Nothing but ranges and weight layouts changes. All numbers come from the facts.
+//! and packed weights. For each nest (store) `blocks` splits at channel blocks, then
+//! `contraction` tiles sums of products and `vectors` everything else; `join` lets its parts share loops, `parallel` marks what threads
+//! share, and `weights` packs. Nests that hand each other rows in scratch parameters are tiled in common blocks of rows (`rows`), and
+//! `contract` leaves such a parameter the room of a block. Nothing but ranges and the layouts of weights and scratch changes. All numbers come from the facts.
 //!
 //! Example: a 128x768x768 matmul for 16-lane vectors and 32 registers becomes 16 x 16 tiles of 8 rows by 3 vectors.
 
@@ -23,7 +24,7 @@ mod rows;
 mod vectors;
 mod weights;
 
-use crate::diag::{Error, Result};
+use crate::diag::{Error, Kind, Result};
 use crate::program::Kernel;
 use crate::program::rows::choose_rows;
 use crate::target::Facts;
@@ -45,9 +46,15 @@ pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
         apart: true,
         ..Choices::default()
     };
-    optimise_with(kernel, facts, &Choices::default())
-        .or_else(|_| optimise_with(kernel, facts, &plain))
-        .or_else(|_| Ok((apply(kernel, &[])?, Vec::new())))
+    let refused = |e: &Error| e.kind == Kind::Usage;
+    let mut done = optimise_with(kernel, facts, &Choices::default());
+    if done.as_ref().is_err_and(refused) {
+        done = optimise_with(kernel, facts, &plain);
+    }
+    if done.as_ref().is_err_and(refused) {
+        done = apply(kernel, &[]).map(|plain| (plain, Vec::new()));
+    }
+    done
 }
 
 /// Chooses by heuristic what `choices` leave open.

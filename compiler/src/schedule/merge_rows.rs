@@ -1,4 +1,4 @@
-//! Merges kernels that hand each other rows of a tensor larger than what goes in and comes out.
+//! Merges kernels that hand each other rows of a tensor that had better stay in cache.
 //!
 //! In: a program. Out: one in which such kernels are one kernel of several nests, and the tensor between them is a scratch parameter:
 //! `opt` lets the nests share the loops over rows, so that a few rows of it exist at a time and stay in cache.
