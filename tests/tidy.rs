@@ -204,6 +204,22 @@ fn import_law() {
     );
 }
 
+/// What decides whether kernels and streams are right may not share code with what makes them.
+#[test]
+fn simulator_is_independent() {
+    let text = std::fs::read_to_string(root().join("tests/simgpu/Cargo.toml")).expect("a manifest");
+    let dependencies = text.split("[dev-dependencies]").next().unwrap_or("");
+    let found: Vec<String> = dependencies
+        .lines()
+        .filter(|l| l.starts_with("tinyc-") && !l.starts_with("tinyc-runtime"))
+        .map(str::to_string)
+        .collect();
+    report(
+        "the simulated GPU depends on no part of the compiler",
+        &found,
+    );
+}
+
 #[test]
 fn import_parser_sees_groups() {
     assert_eq!(
