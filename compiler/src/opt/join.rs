@@ -76,11 +76,16 @@ fn common(work: &Work<'_>, a: &Nest, b: &Nest) -> usize {
         return 0;
     }
     let (loops_a, loops_b) = (work.loops(a), work.loops(b));
+    let (reduces_a, reduces_b) = (work.reduces(a), work.reduces(b));
+    // What a reduce does not depend on stays inside of it: in a shared loop it would run again each time.
+    let inside = |reduces: &[UopId], range: UopId| reduces.iter().all(|&x| work.depends(x, range));
     a.order
         .iter()
         .zip(&b.order)
         .take_while(|&(&r, &s)| {
             loops_a.contains(&r)
+                && inside(&reduces_a, r)
+                && inside(&reduces_b, s)
                 && loops_b.contains(&s)
                 && work.extent(r) == work.extent(s)
                 && work.axis(r) == work.axis(s)

@@ -66,27 +66,26 @@ fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
     work.choices.lanes.map_or(whole, |l| l.clamp(1, whole))
 }
 
-/// The loop that is contiguous where it is stored (else the one contiguous in most loads), if long enough.
+/// The loop that is contiguous where it is stored and in most loads, if long enough; else one that is contiguous in all loads of a
+/// reduce, as channels of a block are: what comes out of the reduce is then stored lane by lane.
 fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
     let accesses = work.accesses(nest.store);
     let store = accesses.iter().find(|a| a.store)?;
     let loads: Vec<&AccessTo> = accesses.iter().filter(|a| !a.store).collect();
-    let mut best: Option<(i64, UopId)> = None;
+    let reduces = work.reduces(nest);
+    let mut best: Option<((bool, i64), UopId)> = None;
     for range in work.loops(nest) {
         if work.axis(range) != Axis::Loop || work.extent(range) < 2 {
             continue;
         }
-        if work.stride(store, range) != Some(1) {
-            continue;
-        }
         // A value has one vector range: not this one where a reduce has its own.
-        let taken = work.reduces(nest).into_iter().any(|r| {
-            work.depends(r, range)
-                && work.g.src(r)[1..]
-                    .iter()
-                    .any(|&x| work.axis(x) == Axis::Vector)
-        });
-        if taken {
+        let below: Vec<UopId> = reduces
+            .iter()
+            .copied()
+            .filter(|&r| work.depends(r, range))
+            .collect();
+        let own = |&r: &UopId| work.axis(r) == Axis::Vector;
+        if below.iter().any(|&r| work.g.src(r)[1..].iter().any(own)) {
             continue;
         }
         let contiguous = loads
@@ -100,13 +99,16 @@ fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
                     && !work.params[a.slot as usize].weight
             })
             .count() as i64;
+        let stored = work.stride(store, range) == Some(1);
+        let lanes_only = !below.is_empty() && contiguous > 0 && scattered == 0;
         // Under a reduce, scattered loads cost their whole extent.
-        if scattered > 0 && contiguous == 0 && !work.reduces(nest).is_empty() {
+        let slow = scattered > 0 && contiguous == 0 && !reduces.is_empty();
+        if !stored && !lanes_only || slow {
             continue;
         }
         let score = contiguous * 8 - scattered + work.extent(range).min(64);
-        if best.is_none_or(|b| score > b.0) {
-            best = Some((score, range));
+        if best.is_none_or(|b| (stored, score) > b.0) {
+            best = Some(((stored, score), range));
         }
     }
     best.map(|b| b.1)

@@ -251,6 +251,8 @@ impl Analysis<'_> {
             Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
             // A rearranged window or repetition: what it repeats is stored, not the repetition.
             _ if is_movement(&tensor.op) && self.repeats(id) => return false,
+            // An image made flat: stored as the image that it is, in blocks of channels, which readers take apart.
+            Op::Reshape if self.flattens(id) => return false,
             _ => {}
         }
         let numel = self.numel(id);
@@ -335,6 +337,21 @@ impl Analysis<'_> {
             };
             c == 1 && matches!(self.g.op(digit), U::Range { id, .. } if id == range)
         })
+    }
+
+    /// True when a reshape merges an image's channels with its rows or columns, and the image would be stored for it.
+    fn flattens(&self, id: TensorId) -> bool {
+        let mut base = id;
+        while self.graph.tensor(base).op == Op::Reshape
+            && self.graph.tensor(base).channels.is_none()
+        {
+            base = self.graph.tensor(base).src[0];
+        }
+        let source = self.graph.tensor(base);
+        base != id
+            && source.channels.is_some()
+            && !is_movement(&source.op)
+            && !matches!(source.op, Op::Input(_) | Op::Weight(_))
     }
 
     /// The tensor below a chain of movement ops is a constant.

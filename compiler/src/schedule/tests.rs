@@ -265,3 +265,27 @@ fn weights_larger_than_the_cache_are_not_passed_for_each_block_of_rows() {
     let program = schedule(&h.0, &facts(), "mlp").unwrap();
     assert_eq!(shape_of(&program), [(0, 1), (0, 1)]);
 }
+
+#[test]
+fn a_flattened_image_is_stored_as_an_image() {
+    let mut h = Hand::default();
+    let x = h.input(&[1, 32, 4, 3, 4, 3]);
+    let op = Op::Reduce {
+        op: ReduceOp::Max,
+        axes: vec![3, 5],
+    };
+    let pool = h.add(op, &[x], &[1, 32, 4, 4]);
+    h.0.tensors[pool.0 as usize].channels = Some(1);
+    let flat = h.add(Op::Reshape, &[pool], &[1, 512]);
+    let w = h.weight(&[512, 10]);
+    let y = h.matmul(flat, w, 1, 512, 10);
+    h.output(y);
+    let program = h.schedule();
+    let stored: Vec<_> = program
+        .buffers
+        .iter()
+        .filter(|b| matches!(b.kind, BufferKind::Internal))
+        .map(|b| b.layout.shape.clone())
+        .collect();
+    assert_eq!(stored, [[1, 32, 4, 4]]);
+}
