@@ -9,7 +9,9 @@
 
 use super::unroll::combine;
 use crate::diag::{Error, Result};
-use crate::uop::{Binary, DType, FreeRanges, Op, ReduceOp, Sources, Type, UopId, Uops, rebuild};
+use crate::uop::{
+    Axis, Binary, DType, FreeRanges, Op, ReduceOp, Sources, Type, UopId, Uops, rebuild,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The list under construction.
@@ -292,6 +294,16 @@ impl<'a> Linear<'a> {
         self.free.of(self.g, id).iter().all(|r| open.contains(r))
     }
 
+    /// Threads that a reduce over these ranges is spread over; `None` when each thread reduces alone.
+    fn over_threads(&self, ranges: &[UopId]) -> Option<u32> {
+        let group = ranges.iter().filter(|&&r| {
+            let axis = Axis::Group;
+            matches!(self.g.op(r), Op::Range { axis: a, .. } if a == axis)
+        });
+        let threads: i64 = group.map(|&r| self.g.extent(r).unwrap_or(1)).product();
+        (threads > 1).then_some(threads as u32)
+    }
+
     /// A reduce and those that can share its loop.
     fn reduces(&mut self, first: UopId, order: &[UopId], open: &[UopId]) -> Result<()> {
         let key = |g: &Uops, id: UopId| {
@@ -364,9 +376,14 @@ impl<'a> Linear<'a> {
         let mut inner = open.to_vec();
         self.scope(&targets, &mut inner, &loops)?;
         self.scopes.pop();
+        let threads = self.over_threads(&loops);
         for (n, (id, acc)) in results.into_iter().enumerate() {
             let ty = self.g.ty(acc);
-            let read = self.g.add_node(Op::Read(n as u32), ty, [acc]);
+            let mut read = self.g.add_node(Op::Read(n as u32), ty, [acc]);
+            if let (Some(threads), Op::Reduce(op)) = (threads, self.g.op(id)) {
+                read = self.g.add_node(Op::GroupFold { op, threads }, ty, [read]);
+                self.list.push(read);
+            }
             if let Some(scope) = self.scopes.last_mut() {
                 scope.insert(id, read);
             }

@@ -6,6 +6,7 @@
 //! | file | in | out |
 //! |---|---|---|
 //! | `launches` | steps, plan | flat tables that a replay loop walks |
+//! | `dispatches` | steps, plan, kernels | the same for work-groups |
 //! | `weights` | weight buffers, plan | the weights section |
 //! | `objects` | weights, objects | object file, archive |
 //! | `names` | tensor names | identifiers |
@@ -15,6 +16,7 @@
 //! | `library` | interface, objects | library, header, crate, build-system files |
 
 mod bundle;
+mod dispatches;
 mod identities;
 mod interface;
 mod launches;
@@ -24,6 +26,7 @@ mod objects;
 mod weights;
 
 pub use bundle::{Provenance, bundle_object, seal};
+pub use dispatches::{Dispatches, Grid, dispatches};
 pub use identities::{code_hash, identity_lines};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, Placed, launches};

@@ -82,6 +82,18 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
                 return Err("there is no padding for it".into());
             }
         }
+        Opt::Flatten { nest, ranges } => {
+            let n = number(nests, *nest)?;
+            let mut all = Vec::new();
+            for &range in ranges {
+                all.push(find(work, nests, At { nest: *nest, range })?.1);
+            }
+            super::flatten::flatten(work, &mut nests[n], &all)?;
+        }
+        Opt::Cover { axis, to } => {
+            let (n, range) = find(work, nests, *axis)?;
+            super::flatten::cover(work, &mut nests[n], range, *to)?;
+        }
         Opt::Lanes { axis, by } => {
             let (n, range) = find(work, nests, *axis)?;
             let mut mine = work.reduces(&nests[n]);
@@ -173,14 +185,17 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
             }
             Ok(())
         }
-        Axis::Local | Axis::Group => Err("no range may become that".into()),
+        Axis::Local if work.loops(nest).contains(&range) => Ok(()),
+        Axis::Local => Err("a reduce runs over the range".into()),
+        Axis::Group if !work.loops(nest).contains(&range) => Ok(()),
+        Axis::Group => Err("no reduce runs over the range".into()),
     }
 }
 
 /// What no order may break: a loop around a reduce comes before the reduce's own loops, parallel loops before all.
 fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
     let place = |r: UopId| nest.order.iter().position(|&o| o == r);
-    let looped = |r: UopId| !matches!(work.axis(r), Axis::Unroll | Axis::Vector);
+    let looped = |r: UopId| !matches!(work.axis(r), Axis::Unroll | Axis::Vector | Axis::Group);
     let mut free = FreeRanges::new();
     for reduce in work.reduces(nest) {
         let around = free.of(&work.g, reduce);
@@ -205,5 +220,5 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
             nest.number
         ));
     }
-    Ok(())
+    super::workgroups::check(work, nest)
 }

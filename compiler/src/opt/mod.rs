@@ -15,6 +15,7 @@ mod choices;
 mod chunk;
 mod contract;
 mod contraction;
+mod flatten;
 mod join;
 mod nest;
 mod opts;
@@ -23,12 +24,13 @@ mod parallel;
 mod rows;
 mod vectors;
 mod weights;
+mod workgroups;
 
 use crate::diag::{Error, Kind, Result};
 use crate::program::Kernel;
 use crate::program::rows::choose_rows;
 use crate::target::Facts;
-use crate::uop::{Axis, Op, UopId, Uops, import, substitute};
+use crate::uop::{Op, UopId, Uops, import, substitute};
 pub use apply::apply;
 pub use choices::{Blocks, Choices};
 use nest::{Nest, Work};
@@ -68,6 +70,9 @@ pub fn optimise_with(
 ) -> Result<(Kernel, Vec<Opt>)> {
     let (mut work, nests) = Work::open(kernel);
     work.choices = *choices;
+    if let Some(gpu) = &facts.gpu {
+        return spread_all(kernel, work, nests, gpu);
+    }
     let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST).filter(|_| {
         let known = |n: &Nest| n.order.iter().all(|&r| work.g.extent(r).is_some());
         nests.iter().all(known)
@@ -107,6 +112,21 @@ pub fn optimise_with(
     }
     groups.sort_by_key(|g| g.nests[0].number);
     finish_groups(kernel, work, &groups)
+}
+
+/// Every nest over work-groups of threads.
+fn spread_all(
+    kernel: &Kernel,
+    mut work: Work<'_>,
+    mut nests: Vec<Nest>,
+    gpu: &crate::target::Gpu,
+) -> Result<(Kernel, Vec<Opt>)> {
+    for nest in &mut nests {
+        if nest.order.iter().all(|&r| work.g.extent(r).is_some()) {
+            workgroups::spread(&mut work, nest, gpu);
+        }
+    }
+    finish_groups(kernel, work, &join::apart(nests))
 }
 
 /// Logs order, joins and packs of the groups, and applies the log.
@@ -191,13 +211,6 @@ fn finish(
         let src: Vec<UopId> = node.src.iter().map(|s| new[s]).collect();
         new.insert(id, low.add_node(op, node.ty, src));
     }
-    debug_assert!(out.toposort(&[sink]).iter().all(|&id| !matches!(
-        out.op(id),
-        Op::Range {
-            axis: Axis::Group,
-            ..
-        }
-    )));
     Ok(Kernel {
         name: kernel.name.clone(),
         sink: new[&sink],

@@ -56,6 +56,20 @@ pub enum Opt {
         /// New extent.
         to: i64,
     },
+    /// Several ranges become the digits of one, which has the next free id.
+    Flatten {
+        /// Number of the nest.
+        nest: u32,
+        /// Loops of the store, or ranges of one reduce; the first is the highest digit.
+        ranges: Vec<u32>,
+    },
+    /// A longer range in the place of one: what is beyond its end is not stored, or adds nothing.
+    Cover {
+        /// Which.
+        axis: At,
+        /// New extent.
+        to: i64,
+    },
     /// Cuts a sum in chunks that are added in the output buffer: the nest keeps all chunks but the last, which is a new nest.
     Chunk {
         /// A range of the reduce.
@@ -134,6 +148,14 @@ impl fmt::Display for Opt {
             Opt::Become { axis, into } => write!(f, "become({axis},{})", axis_name(*into)),
             Opt::Peel { axis, at } => write!(f, "peel({axis},{at})"),
             Opt::PadTo { axis, to } => write!(f, "pad({axis},{to})"),
+            Opt::Cover { axis, to } => write!(f, "cover({axis},{to})"),
+            Opt::Flatten { nest, ranges } => {
+                write!(f, "flatten({nest}")?;
+                for r in ranges {
+                    write!(f, ",{r}")?;
+                }
+                f.write_str(")")
+            }
             Opt::Lanes { axis, by } => write!(f, "lanes({axis},{by})"),
             Opt::Chunk { axis, by } => write!(f, "chunk({axis},{by})"),
             Opt::Join { nest, with, depth } => write!(f, "join({nest},{with},{depth})"),
@@ -225,6 +247,20 @@ impl FromStr for Opt {
                 },
                 2,
             ),
+            "cover" => (
+                Opt::Cover {
+                    axis: at(0)?,
+                    to: number(1)?,
+                },
+                2,
+            ),
+            "flatten" => (
+                Opt::Flatten {
+                    nest: small(0)?,
+                    ranges: (1..parts.len()).map(small).collect::<Result<_>>()?,
+                },
+                parts.len(),
+            ),
             "lanes" => (
                 Opt::Lanes {
                     axis: at(0)?,
@@ -306,9 +342,9 @@ mod tests {
     #[test]
     fn text_round_trips() {
         let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) chunk(0.6,64) join(1,0,2) \
-                    order(0,5,3,7) pack(2,0) stage(1,0.3) tensorcore(16,16,32)";
+                    order(0,5,3,7) pack(2,0) flatten(0,1,2) cover(0.3,64) stage(1,0.3) tensorcore(16,16,32)";
         let opts = parse_opts(text).unwrap();
-        assert_eq!(opts.len(), 11);
+        assert_eq!(opts.len(), 13);
         assert_eq!(parse_opts(&print_opts(&opts)).unwrap(), opts);
         let json = serde_json::to_string(&opts).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Opt>>(&json).unwrap(), opts);

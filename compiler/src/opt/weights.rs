@@ -9,7 +9,7 @@ use super::nest::{Nest, Work};
 use super::opts::Opt;
 use crate::diag::{Error, Result};
 use crate::program::{Layout, LayoutAxis, Param};
-use crate::uop::{Linear, UopId};
+use crate::uop::{Axis, Linear, UopId};
 
 /// Chooses which nest each weight is laid out for: the first that reads it in digits.
 pub fn choose_packs(work: &mut Work<'_>, nests: &[Nest]) {
@@ -84,19 +84,26 @@ pub fn make_room(work: &Work<'_>, nests: &[Nest], params: &mut [Param]) {
 
 /// The layout made of the digits of an index; `None` when it is not made of digits.
 fn digits(work: &Work<'_>, nest: &Nest, index: &[UopId], shape: &[i64]) -> Option<Layout> {
-    let mut axes: Vec<(usize, LayoutAxis)> = Vec::new();
+    let mut axes: Vec<((u8, usize), LayoutAxis)> = Vec::new();
+    // Neighbouring threads read neighbouring elements, whatever loops they run.
+    let threads = nest.order.iter().any(|&r| work.axis(r) == Axis::Local);
+    let inner = |r: UopId| match work.axis(r) {
+        Axis::Local | Axis::Group => 1,
+        Axis::Unroll | Axis::Vector if threads => 2,
+        _ => 0,
+    };
     for (dim, &i) in index.iter().enumerate() {
         let form = Linear::of(&work.g, i)?;
         if form.constant != 0 && shape[dim] != 1 {
             return None;
         }
-        let mut parts: Vec<(i64, i64, usize)> = Vec::new();
+        let mut parts: Vec<(i64, i64, (u8, usize))> = Vec::new();
         for (term, c) in form.terms {
             let at = nest.order.iter().position(|&r| r == term)?;
             if c <= 0 {
                 return None;
             }
-            parts.push((c, work.extent(term), at));
+            parts.push((c, work.extent(term), (inner(term), at)));
         }
         if shape[dim] == 1 {
             continue;

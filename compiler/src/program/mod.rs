@@ -4,6 +4,7 @@
 //! [`LinearKernel`], `plan` adds a [`Plan`]; together they are [`Built`], which `emit` and the targets read.
 
 pub mod element;
+pub mod groups;
 pub mod interp;
 mod layout;
 pub mod rows;

@@ -4,9 +4,12 @@
 //! kernels fit in one file. Bool vectors are masks of 32-bit integers. An operation that vector extensions do not
 //! have is a loop over lanes, which both compilers vectorise.
 //!
+//! Kernels of work-groups are printed by `c_groups`, with this printer for all that is inside.
+//!
 //! Example: a two-lane add prints as
 //! `f32x2 v0 = *(const f32x2u *)(p0 + i0); *(f32x2u *)(p1 + i0) = v0 + v0;`.
 
+use super::c_groups::{Groups, fused};
 use super::c_prelude::{PRELUDE, memory, name, vector, vector_types};
 use super::c_values::{binary, bitcast, cast, constant, unary};
 use crate::diag::{Error, Result};
@@ -21,17 +24,7 @@ use std::fmt::Write;
 /// # Errors
 /// Bug when the list holds something that C cannot say.
 pub fn render(kernel: &LinearKernel) -> Result<String> {
-    let mut printer = Printer {
-        k: kernel,
-        out: String::new(),
-        depth: 1,
-        names: vec![FxHashMap::default()],
-        next: 0,
-        types: BTreeSet::new(),
-        bounds: Bounds::new(),
-        loops_for_one: loops_for_one(kernel),
-        divided: Vec::new(),
-    };
+    let mut printer = Printer::new(kernel, None);
     for &id in &kernel.list {
         printer.item(id)?;
     }
@@ -85,24 +78,43 @@ fn loops_for_one(kernel: &LinearKernel) -> BTreeSet<UopId> {
     storing.difference(&sharing).copied().collect()
 }
 
-fn is_parallel(g: &Uops, range: UopId) -> bool {
+pub(super) fn is_parallel(g: &Uops, range: UopId) -> bool {
     let axis = Axis::Parallel;
     matches!(g.op(range), Op::Range { axis: a, .. } if a == axis)
 }
 
 pub(super) struct Printer<'a> {
     pub(super) k: &'a LinearKernel,
-    out: String,
-    depth: usize,
+    pub(super) out: String,
+    pub(super) depth: usize,
     /// Variables by scope.
     names: Vec<FxHashMap<UopId, String>>,
     next: usize,
-    types: BTreeSet<String>,
-    bounds: Bounds,
+    pub(super) types: BTreeSet<String>,
+    pub(super) bounds: Bounds,
     /// Loops that store and that no parallel loop inside divides.
     loops_for_one: BTreeSet<UopId>,
     /// For each open loop and guarded block: what is inside belongs to one worker.
     divided: Vec<bool>,
+    /// What a kernel of work-groups needs besides; `None` for workers.
+    pub(super) groups: Option<Groups>,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(k: &'a LinearKernel, groups: Option<Groups>) -> Printer<'a> {
+        Printer {
+            k,
+            out: String::new(),
+            depth: 1,
+            names: vec![FxHashMap::default()],
+            next: 0,
+            types: BTreeSet::new(),
+            bounds: Bounds::new(),
+            loops_for_one: loops_for_one(k),
+            divided: Vec::new(),
+            groups,
+        }
+    }
 }
 
 impl Printer<'_> {
@@ -128,7 +140,10 @@ impl Printer<'_> {
 
     pub(super) fn define(&mut self, id: UopId, text: &str) {
         let ty = self.k.uops.ty(id);
-        let c = self.ty(ty);
+        let c = match self.index_type(id) {
+            Some(c) => c.to_string(),
+            None => self.ty(ty),
+        };
         let name = self.fresh("v");
         self.line(&format!("{c} {name} = {text};"));
         self.bind(id, name);
@@ -144,18 +159,19 @@ impl Printer<'_> {
         self.names.iter().rev().find_map(|s| s.get(&id))
     }
 
-    fn range_name(&self, range: UopId) -> String {
+    pub(super) fn range_name(&self, range: UopId) -> String {
         match self.k.uops.op(range) {
             Op::Range { id, .. } => format!("r{id}"),
             _ => "r".into(),
         }
     }
 
-    fn item(&mut self, id: UopId) -> Result<()> {
+    pub(super) fn item(&mut self, id: UopId) -> Result<()> {
         let node = self.k.uops.get(id).clone();
         match node.op {
             Op::Loop => self.open(node.src[0])?,
             Op::EndLoop | Op::EndIf => {
+                self.close_threads(id);
                 self.names.pop();
                 self.divided.pop();
                 self.depth -= 1;
@@ -190,6 +206,7 @@ impl Printer<'_> {
                 self.line(&format!("{acc} = {value};"));
             }
             Op::Store { gated } => self.store(&node.src, gated)?,
+            Op::GroupFold { op, threads } => self.group_fold(id, op, threads)?,
             _ => {
                 if node.ty.lanes > 1 {
                     self.vector_item(id)?;
@@ -214,6 +231,12 @@ impl Printer<'_> {
         let extent = g.extent(range).ok_or_else(|| {
             Error::unsupported("a loop whose length is not known at compile time")
         })?;
+        if self.groups.is_some() {
+            self.open_in_group(range, extent)?;
+            self.divided.push(true);
+            self.names.push(FxHashMap::default());
+            return Ok(());
+        }
         let parallel = is_parallel(g, range);
         let r = self.range_name(range);
         let mut divided = self.is_divided();
@@ -256,7 +279,7 @@ impl Printer<'_> {
     }
 
     /// The parallel ranges from `first` to the end of its nest.
-    fn parallel_ranges(&self, first: UopId) -> Vec<UopId> {
+    pub(super) fn parallel_ranges(&self, first: UopId) -> Vec<UopId> {
         let g = &self.k.uops;
         let mut out = Vec::new();
         let mut depth = 0;
@@ -302,7 +325,9 @@ impl Printer<'_> {
             let gate = self.value(src[2])?;
             guard = format!("if ({gate}) ");
         }
-        if !self.is_divided() {
+        if let Some(one) = self.one_of_idle_threads() {
+            guard = format!("if ({one}) {guard}");
+        } else if self.groups.is_none() && !self.is_divided() {
             guard = format!("if (worker == 0) {guard}");
         }
         if ty.lanes == 1 {
@@ -335,7 +360,10 @@ impl Printer<'_> {
             return Ok(());
         }
         let c = self.ty(ty);
-        self.line(&format!("{guard}*({c}u *)(p{slot} + {place}) = {value};"));
+        let space = self.space();
+        self.line(&format!(
+            "{guard}*({c}u {space}*)(p{slot} + {place}) = {value};"
+        ));
         Ok(())
     }
 
@@ -403,7 +431,10 @@ impl Printer<'_> {
                     DType::BF16 => format!("tinyc_from_bf16(p{slot}[{place}])"),
                     _ => format!("p{slot}[{place}]"),
                 };
-                if gated {
+                if gated && self.groups.is_some() {
+                    let read = |place: &str| load.replace(&format!("[{place}]"), "[at]");
+                    self.load_somewhere(&node.src, dtype, &place, &read(&place))?
+                } else if gated {
                     let (gate, other) = (self.value(node.src[1])?, self.value(node.src[2])?);
                     format!("({gate} ? {load} : {other})")
                 } else {
@@ -423,6 +454,9 @@ impl Printer<'_> {
                 if from.is_float() && matches!(op, Binary::Max | Binary::Min) {
                     return self.extremum(op, node.src[0], node.src[1]);
                 }
+                if nonnegative && let Some(text) = self.short_division(op, &node.src, &a, &b) {
+                    return Ok(text);
+                }
                 binary(op, &a, &b, from, nonnegative)?
             }
             Op::Where => {
@@ -439,7 +473,10 @@ impl Printer<'_> {
                     self.value(node.src[1])?,
                     self.value(node.src[2])?,
                 );
-                format!("({a} * {b} + {c})")
+                match self.groups {
+                    Some(_) => format!("{}({a}, {b}, {c})", fused(dtype)),
+                    None => format!("({a} * {b} + {c})"),
+                }
             }
             Op::Cast => {
                 let a = self.value(node.src[0])?;

@@ -133,7 +133,8 @@ impl Printer<'_> {
                     return Ok(None);
                 }
                 let place = self.value(node.src[node.src.len() - 1])?;
-                let load = format!("*(const {c}u *)(p{slot} + {place})");
+                let space = self.space();
+                let load = format!("*(const {c}u {space}*)(p{slot} + {place})");
                 if gated {
                     let gate = self.value(node.src[1])?;
                     let other = self.whole(node.src[2])?;

@@ -390,6 +390,10 @@ impl Analysis<'_> {
     /// read when it pads with something else than zero (a maximum's window); else it is stored itself if
     /// that pays.
     fn pad_needs_buffer(&self, id: TensorId) -> bool {
+        // Threads test where they read; zeros around a tensor would be launches of their own.
+        if self.facts.gpu.is_some() {
+            return false;
+        }
         let tensor = self.graph.tensor(id);
         let source = tensor.src[0];
         let stored_anyway = {
@@ -412,6 +416,7 @@ impl Analysis<'_> {
             && self.numel(id) <= 2.0 * self.numel(source)
             && pads.iter().filter(|&&p| p != (0, 0)).count() <= 3
             && self.facts.alignment > 0
+            && self.facts.gpu.is_none()
     }
 
     /// Hands a question on to the sources of a tensor.

@@ -15,6 +15,7 @@ mod merge_rows;
 mod movement;
 mod nests;
 mod ranges;
+mod split_nests;
 mod store_rows;
 mod work;
 
@@ -160,8 +161,12 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
         }
     }
     let mut program = program.finish();
-    store_rows::store_rows(&mut program, facts);
-    merge_rows::merge_rows(&mut program, facts);
+    if facts.gpu.is_some() {
+        split_nests::split_nests(&mut program);
+    } else {
+        store_rows::store_rows(&mut program, facts);
+        merge_rows::merge_rows(&mut program, facts);
+    }
     Ok(program)
 }
 

@@ -3,6 +3,7 @@
 //! The compiler never names a target. `compiler/cli` lists the targets in one table and hands one
 //! down as `&dyn Target`.
 
+mod gpu;
 mod job;
 
 use crate::diag::{Error, Result};
@@ -10,6 +11,7 @@ use crate::program::{Built, LinearKernel};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use gpu::{Gpu, MatrixTile};
 pub use job::{Form, Job, Operand};
 
 /// Numbers of one chip, read from `targets/NAME/*.toml`. Bytes, lanes and GB/s unless said.
@@ -49,6 +51,9 @@ pub struct Facts {
     /// How far ahead of a reduce loop its weights are asked for; 0 where the hardware does it better alone.
     #[serde(default)]
     pub prefetch_bytes: u32,
+    /// Work-groups of threads in place of loops and a few threads. The numbers above are then those of the whole device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
 }
 
 /// A CPU with 64-byte vectors and two cores, for examples and tests.
@@ -71,6 +76,7 @@ impl Default for Facts {
             channel_block: 16,
             parallel_threshold: 1 << 16,
             prefetch_bytes: 0,
+            gpu: None,
         }
     }
 }

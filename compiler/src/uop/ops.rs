@@ -218,6 +218,14 @@ pub enum Op {
     Assign,
     /// `[acc]`: the register's value at this place of the list. The number keeps two reads apart.
     Read(u32),
+    /// `[value]`: combines the value over each run of so many neighbouring threads of a work-group; every one of them gets the result.
+    /// All threads of the group come here together.
+    GroupFold {
+        /// How.
+        op: ReduceOp,
+        /// A power of two.
+        threads: u32,
+    },
     /// `[buffer, index]`: brings the cache line of an element nearer; the index may lie outside.
     Prefetch {
         /// Into the second-level cache only.

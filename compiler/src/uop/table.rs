@@ -205,6 +205,12 @@ pub(super) const ROWS: &[Row] = &[
         "The register's value at this place of the list (linear lists only).",
     ),
     row(
+        "groupfold",
+        &["op", "threads"],
+        (1, 1),
+        "Combines a value over each run of so many threads of a work-group (linear lists only).",
+    ),
+    row(
         "prefetch",
         &[],
         (2, 2),
@@ -268,6 +274,7 @@ pub(super) fn words(op: Op) -> String {
         Op::Acc { id } => format!("acc {id}"),
         Op::Assign => "assign".into(),
         Op::Read(n) => format!("read {n}"),
+        Op::GroupFold { op, threads } => format!("groupfold {} {threads}", name_of(REDUCE, op)),
         Op::Prefetch { far: false } => "prefetch".into(),
         Op::Prefetch { far: true } => "prefetch.far".into(),
         Op::Loop => "loop".into(),
@@ -333,6 +340,10 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
         },
         "assign" => Op::Assign,
         "read" => Op::Read(word(0)?.parse().ok()?),
+        "groupfold" => Op::GroupFold {
+            op: find(REDUCE, word(0)?)?,
+            threads: word(1)?.parse().ok()?,
+        },
         "prefetch" => Op::Prefetch { far: false },
         "prefetch.far" => Op::Prefetch { far: true },
         "loop" => Op::Loop,

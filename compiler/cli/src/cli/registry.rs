@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::target::{Facts, Target};
+use tinyc_target_amd::{AmdTarget, Chip};
 use tinyc_target_cpu::{CpuTarget, Level, SlowKernel};
 
 /// What the command line chooses about a target.
@@ -49,20 +50,48 @@ pub struct Entry {
     open: fn(&TargetArgs) -> Result<Box<dyn Target>>,
 }
 
+/// An AMD chip.
+fn amd(chip: Chip, args: &TargetArgs) -> Result<Box<dyn Target>> {
+    let options = tinyc_target_amd::Options {
+        cc: args.cc.clone(),
+    };
+    Ok(Box::new(AmdTarget::new(chip, options)?))
+}
+
 /// All targets.
-pub const TARGETS: &[Entry] = &[Entry {
-    name: "cpu",
-    about: "machine code through a C compiler (clang or gcc), SIMD, threads",
-    files: || Level::ALL.into_iter().map(Level::facts).collect(),
-    open: |args| {
-        Ok(Box::new(CpuTarget::new(tinyc_target_cpu::Options {
-            cpu: args.cpu.clone(),
-            cc: args.cc.clone(),
-            cache: cache_dir(args),
-            slow: slow_kernel()?,
-        })?))
+pub const TARGETS: &[Entry] = &[
+    Entry {
+        name: "cpu",
+        about: "machine code through a C compiler (clang or gcc), SIMD, threads",
+        files: || Level::ALL.into_iter().map(Level::facts).collect(),
+        open: |args| {
+            Ok(Box::new(CpuTarget::new(tinyc_target_cpu::Options {
+                cpu: args.cpu.clone(),
+                cc: args.cc.clone(),
+                cache: cache_dir(args),
+                slow: slow_kernel()?,
+            })?))
+        },
     },
-}];
+    Entry {
+        name: Chip::Gfx1100.target(),
+        about: "RDNA 3 code objects through clang (kernels only)",
+        files: || Ok(vec![Chip::Gfx1100.facts()?]),
+        open: |args| amd(Chip::Gfx1100, args),
+    },
+    Entry {
+        name: Chip::Gfx1201.target(),
+        about: "RDNA 4 code objects through clang (kernels only)",
+        files: || Ok(vec![Chip::Gfx1201.facts()?]),
+        open: |args| amd(Chip::Gfx1201, args),
+    },
+    Entry {
+        name: Chip::Gfx942.target(),
+        about: "CDNA 3 code objects through clang (kernels only)",
+        files: || Ok(vec![Chip::Gfx942.facts()?]),
+        open: |args| amd(Chip::Gfx942, args),
+    },
+];
 
 /// The kernel that a test slows down.
 fn slow_kernel() -> Result<Option<SlowKernel>> {

@@ -22,6 +22,7 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
             Op::Acc { .. }
             | Op::Assign
             | Op::Read(_)
+            | Op::GroupFold { .. }
             | Op::Prefetch { .. }
             | Op::Loop
             | Op::EndLoop

@@ -139,6 +139,10 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             node.ty == Type { lanes: 1, ..ty(0) },
             "the type is not its source's scalar",
         ),
+        Op::GroupFold { threads, .. } => {
+            need(ty(0) == node.ty, "the type is not its source's")?;
+            need(threads.is_power_of_two(), "the threads are no power of two")
+        }
         Op::Acc { .. } => need(ty(0) == node.ty, "the first value has another type"),
         Op::Read(_) => need(
             matches!(g.op(src[0]), Op::Acc { .. }) && ty(0) == node.ty,

@@ -1,0 +1,16 @@
+// What generated kernels call by names of their own, for AMDGPU.
+#define TINYC_GLOBAL __attribute__((address_space(1)))
+#define TINYC_KERNEL(name, threads) __attribute__((amdgpu_kernel, visibility("default"))) void name
+#define TINYC_SHARED(type, name, count) \
+    static __attribute__((address_space(3), loader_uninitialized)) type name[count]
+#define TINYC_GROUP() ((int32_t)__builtin_amdgcn_workgroup_id_x())
+#define TINYC_THREAD() ((int32_t)__builtin_amdgcn_workitem_id_x())
+#define TINYC_BARRIER()                                       \
+    do {                                                      \
+        __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup"); \
+        __builtin_amdgcn_s_barrier();                         \
+        __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup"); \
+    } while (0)
+#define TINYC_FMA16(a, b, c) __builtin_fmaf16(a, b, c)
+#define TINYC_FMA32(a, b, c) __builtin_fmaf(a, b, c)
+#define TINYC_FMA64(a, b, c) __builtin_fma(a, b, c)

@@ -1,0 +1,158 @@
+//! AMD target of tinyc: kernels as C through clang, code objects, launches.
+//!
+//! In: [`Built`]. Out: a [`Model`]: machine code of every kernel, and what is launched in which order with which arguments.
+//! See `targets/amd/README.md` for what is odd about these devices.
+
+mod chip;
+mod code_object;
+mod toolchain;
+
+pub use chip::Chip;
+pub use code_object::{CodeObject, Descriptor, Image};
+
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
+use tinyc_compiler::program::groups;
+use tinyc_compiler::program::{Built, LinearKernel};
+use tinyc_compiler::target::{Emit, EmittedFile, Facts, Gpu, Session, Target};
+use toolchain::Toolchain;
+
+/// Definitions of the names that generated kernels call.
+const DEVICE: &str = include_str!("../c/device.h");
+
+/// What the command line chooses.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// C compiler; found when `None`.
+    pub cc: Option<PathBuf>,
+}
+
+/// A model for a device.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Machine code, one for each kernel of the program.
+    pub code: Vec<CodeObject>,
+    /// What is launched.
+    pub dispatches: Dispatches,
+    /// The weights section.
+    pub weights: Vec<u8>,
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+}
+
+/// The AMD target for one chip.
+pub struct AmdTarget {
+    chip: Chip,
+    facts: Facts,
+    gpu: Gpu,
+    options: Options,
+    toolchain: OnceLock<Result<Toolchain>>,
+}
+
+impl AmdTarget {
+    /// The target for a chip. Does not look for a compiler yet.
+    ///
+    /// # Errors
+    /// Bug when the target file is damaged.
+    pub fn new(chip: Chip, options: Options) -> Result<AmdTarget> {
+        let facts = chip.facts()?;
+        let gpu = facts.gpu.clone();
+        Ok(AmdTarget {
+            chip,
+            gpu: gpu.ok_or_else(|| Error::bug("a chip without work-groups"))?,
+            facts,
+            options,
+            toolchain: OnceLock::new(),
+        })
+    }
+
+    fn compiler(&self) -> Result<&Toolchain> {
+        let find = || Toolchain::find(self.chip, self.options.cc.as_deref());
+        let found = self.toolchain.get_or_init(find);
+        found.as_ref().map_err(Clone::clone)
+    }
+
+    /// Compiles one kernel.
+    ///
+    /// # Errors
+    /// Bug when the compiler refuses it; Environment when there is no compiler.
+    pub fn compile(&self, kernel: &LinearKernel) -> Result<CodeObject> {
+        let threads = groups::threads(&kernel.uops, &kernel.list)?.count as u32;
+        let text = format!("{DEVICE}{}", self.render(kernel)?);
+        let bytes = self.compiler()?.compile(&text, threads)?;
+        let code = CodeObject::read(&kernel.name, bytes, threads, self.chip, &self.gpu)?;
+        let room = self.gpu.group_memory_bytes;
+        if code.descriptor.group_bytes > room || threads > self.gpu.group_threads {
+            return Err(Error::bug(format!(
+                "kernel '{}' wants {threads} threads and {} bytes of shared memory in a group, the device has {} and {room}",
+                kernel.name, code.descriptor.group_bytes, self.gpu.group_threads
+            )));
+        }
+        if u64::from(code.descriptor.kernarg_bytes) != 8 * kernel.params.len() as u64 {
+            return Err(Error::bug(format!(
+                "kernel '{}' wants {} bytes of arguments for {} buffers",
+                kernel.name,
+                code.descriptor.kernarg_bytes,
+                kernel.params.len()
+            )));
+        }
+        Ok(code)
+    }
+
+    /// Compiles a model.
+    ///
+    /// # Errors
+    /// As [`AmdTarget::compile`].
+    pub fn build(&self, built: &Built) -> Result<Model> {
+        self.compiler()?;
+        let code = built.linear.par_iter().map(|k| self.compile(k));
+        let code = code.collect::<Result<Vec<_>>>()?;
+        let mut weights = vec![0; built.plan.weight_bytes as usize];
+        pack_all(built, &mut weights)?;
+        Ok(Model {
+            code,
+            dispatches: dispatches(built)?,
+            weights,
+            arena_bytes: built.plan.arena_bytes,
+        })
+    }
+}
+
+/// What replays a model on a device is not there yet.
+fn no_replay(chip: Chip) -> Error {
+    Error::unsupported(format!(
+        "target {} compiles kernels; what replays them on a device does not exist yet",
+        chip.target()
+    ))
+    .help("look at the kernels with --dump-dir DIR --stop-after plan")
+}
+
+impl Target for AmdTarget {
+    fn name(&self) -> &str {
+        self.chip.target()
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn render(&self, kernel: &LinearKernel) -> Result<String> {
+        tinyc_compiler::render::c_groups::render(kernel)
+    }
+
+    fn emit(&self, built: &Built, _: Emit, _: &Path) -> Result<Vec<EmittedFile>> {
+        self.build(built)?;
+        Err(no_replay(self.chip))
+    }
+
+    fn load(&self, _: &Built, _: usize) -> Result<Box<dyn Session>> {
+        Err(no_replay(self.chip))
+    }
+
+    fn toolchain(&self) -> Result<String> {
+        Ok(self.compiler()?.describe())
+    }
+}
