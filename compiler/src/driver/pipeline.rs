@@ -23,22 +23,35 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 /// A pass from graph to graph.
-type GraphPass = fn(&Graph) -> Result<Graph>;
+type GraphPass = fn(&Graph, &Facts, &mut Report) -> Result<Graph>;
 
 /// Graph passes in order.
 const GRAPH_PASSES: &[(&str, GraphPass)] = &[
-    ("simplify-movement", graph::simplify_movement),
-    ("fold", graph::fold),
-    ("fold-constants", graph::fold_constants),
-    ("eliminate-common", graph::eliminate_common),
-    ("remove-dead", graph::remove_dead),
-    ("decompose", graph::decompose),
-    ("push-through-concat", graph::push_through_concat),
-    ("simplify-primitive-movement", graph::simplify_movement),
-    ("fold-primitives", graph::fold),
-    ("fold-primitive-constants", graph::fold_constants),
-    ("eliminate-common-primitives", graph::eliminate_common),
-    ("remove-dead-primitives", graph::remove_dead),
+    ("simplify-movement", |g, _, _| graph::simplify_movement(g)),
+    ("fold", |g, _, _| graph::fold(g)),
+    ("fold-constants", |g, _, _| graph::fold_constants(g)),
+    ("eliminate-common", |g, _, _| graph::eliminate_common(g)),
+    ("remove-dead", |g, _, _| graph::remove_dead(g)),
+    ("choose-winograd", |g, facts, report| {
+        let (graph, chosen) = graph::choose_winograd(g, facts)?;
+        report.winograd = chosen;
+        Ok(graph)
+    }),
+    ("decompose", |g, _, _| graph::decompose(g)),
+    ("push-through-concat", |g, _, _| {
+        graph::push_through_concat(g)
+    }),
+    ("simplify-primitive-movement", |g, _, _| {
+        graph::simplify_movement(g)
+    }),
+    ("fold-primitives", |g, _, _| graph::fold(g)),
+    ("fold-primitive-constants", |g, _, _| {
+        graph::fold_constants(g)
+    }),
+    ("eliminate-common-primitives", |g, _, _| {
+        graph::eliminate_common(g)
+    }),
+    ("remove-dead-primitives", |g, _, _| graph::remove_dead(g)),
 ];
 
 /// Every pass in order, as `--stop-after`, `--time-passes` and the dumps name them.
@@ -188,12 +201,12 @@ impl<'a> Pipeline<'a> {
         self.begin("import", 0);
         let mut graph = graph;
         self.graph_fence("import", &graph)?;
+        let facts = self.target.facts().clone();
         for &(name, pass) in GRAPH_PASSES {
             self.begin(name, 0);
-            graph = pass(&graph)?;
+            graph = pass(&graph, &facts, &mut self.report)?;
             self.graph_fence(name, &graph)?;
         }
-        let facts = self.target.facts().clone();
 
         self.begin("schedule", 0);
         let mut program = schedule::schedule(&graph, &facts, &self.options.name)?;

@@ -1,5 +1,6 @@
 //! What a compilation tells while it runs, and the times it reports at its end.
 
+use crate::graph::Winograd;
 use crate::search::LockedKernel;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct Report {
     pub times: Vec<StageTime>,
     /// What was chosen for each distinct kernel of the schedule.
     pub kernels: Vec<LockedKernel>,
+    /// Convolutions that Winograd's algorithm computes.
+    pub winograd: Vec<Winograd>,
     /// What [`Progress::warn`] was told.
     pub warnings: Vec<String>,
 }

@@ -141,6 +141,18 @@ impl Builder {
         Ok(self.insert(op, src, shape, dtype))
     }
 
+    /// A tensor of another graph over new sources; no input, which has a number of its own.
+    pub fn again(&mut self, graph: &Graph, id: TensorId, src: &[TensorId]) -> Result<TensorId> {
+        let t = graph.tensor(id);
+        match &t.op {
+            Op::Weight(w) => self.weight(graph.weights[*w as usize].clone()),
+            Op::Full(_) | Op::Iota | Op::Reshape | Op::Expand | Op::Slice { .. } => {
+                self.shaped(t.op.clone(), src, &graph.dims(id)?, t.dtype)
+            }
+            op => self.push(op.clone(), src),
+        }
+    }
+
     /// The same number everywhere.
     pub fn full(&mut self, dtype: DType, dims: &[i64], value: f64) -> Result<TensorId> {
         self.shaped(Op::Full(number_bits(dtype, value)), &[], dims, dtype)

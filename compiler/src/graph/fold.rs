@@ -6,6 +6,7 @@
 //! Example: the transposed weight of a `Gemm` with `transB` is stored transposed.
 
 use super::ops::Op;
+use super::remove_dead::needed;
 use super::tensor::Graph;
 use crate::diag::Result;
 use crate::program::{Bytes, Weight};
@@ -13,7 +14,7 @@ use crate::program::{Bytes, Weight};
 /// Folds movement of weights. Ids stay; tensors that nothing reads any more are left for `schedule` to skip.
 pub fn fold(graph: &Graph) -> Result<Graph> {
     let mut out = graph.clone();
-    for n in 0..out.tensors.len() {
+    for (n, _) in needed(graph).into_iter().enumerate().filter(|n| n.1) {
         let t = &out.tensors[n];
         let Some(&source) = t.src.first() else {
             continue;

@@ -28,6 +28,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod winograd;
 
 pub use builder::Builder;
 pub use channels::mark_channels;
@@ -41,3 +42,4 @@ pub use remove_dead::remove_dead;
 pub use simplify_movement::simplify_movement;
 pub use tensor::*;
 pub use verify::verify;
+pub use winograd::{Winograd, choose_winograd};

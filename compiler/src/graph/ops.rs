@@ -111,6 +111,35 @@ pub struct Resize {
     pub extrapolation: u32,
 }
 
+/// A small constant matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Matrix {
+    /// Columns; as many as each row has elements.
+    pub columns: usize,
+    /// Elements, row by row, as f64 bits.
+    pub bits: Vec<u64>,
+}
+
+impl Matrix {
+    /// A matrix from its rows, all of one length.
+    pub fn from_rows<const N: usize>(rows: &[[f64; N]]) -> Matrix {
+        Matrix {
+            columns: N,
+            bits: rows.iter().flatten().map(|x| x.to_bits()).collect(),
+        }
+    }
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.bits.len() / self.columns.max(1)
+    }
+    /// One row.
+    pub fn row(&self, n: usize) -> impl Iterator<Item = f64> + '_ {
+        let from = n * self.columns;
+        let bits = self.bits.get(from..from + self.columns).unwrap_or_default();
+        bits.iter().map(|&b| f64::from_bits(b))
+    }
+}
+
 /// Operation of a tensor. Sources in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -172,6 +201,14 @@ pub enum Op {
         stride: i64,
         /// Step of k.
         dilation: i64,
+    },
+    /// `[a]` of floats: `out[.., r, ..] = sum over c of matrix[r, c] * a[.., c, ..]`. What the matrix holds
+    /// zeros for is not read.
+    Transform {
+        /// Axis whose extent goes from the matrix's columns to its rows.
+        axis: usize,
+        /// A few rows and columns: every row is a formula of its own.
+        matrix: Matrix,
     },
     /// `[a...]` Along one axis.
     Concat(usize),

@@ -9,8 +9,8 @@ use super::ops::Op;
 use super::tensor::{Graph, TensorId};
 use crate::diag::Result;
 
-/// Drops tensors and weights that nothing needs.
-pub fn remove_dead(graph: &Graph) -> Result<Graph> {
+/// Whether each tensor is an input, an output or something that an output needs.
+pub(super) fn needed(graph: &Graph) -> Vec<bool> {
     let mut needed = vec![false; graph.tensors.len()];
     let ends = graph.outputs.iter().chain(&graph.inputs);
     for (_, id) in ends {
@@ -23,6 +23,12 @@ pub fn remove_dead(graph: &Graph) -> Result<Graph> {
             }
         }
     }
+    needed
+}
+
+/// Drops tensors and weights that nothing needs.
+pub fn remove_dead(graph: &Graph) -> Result<Graph> {
+    let needed = needed(graph);
     let mut out = Graph {
         name: graph.name.clone(),
         ..Graph::default()

@@ -16,6 +16,7 @@ mod chunk;
 mod contract;
 mod contraction;
 mod flatten;
+mod formulas;
 mod join;
 mod nest;
 mod opts;

@@ -3,13 +3,22 @@
 //! In: a nest. Out: nests whose contiguous loop is a vector, and whose reduces over a contiguous axis are
 //! too. A partial last vector becomes a nest (or a second reduce) of its own.
 
+use super::formulas::unroll_formulas;
 use super::nest::{AccessTo, Nest, Work};
 use super::pad::pad_to;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId};
 
 /// Vectorises a nest.
-pub fn vectorise(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest> {
+pub fn vectorise(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Vec<Nest> {
+    let parts = unroll_formulas(work, nest);
+    let vectorised = parts
+        .into_iter()
+        .map(|part| vectorise_part(work, part, facts));
+    vectorised.flatten().collect()
+}
+
+fn vectorise_part(work: &mut Work<'_>, mut nest: Nest, facts: &Facts) -> Vec<Nest> {
     vectorise_reduces(work, &mut nest, facts);
     let lanes = lanes(work, &nest, facts);
     let Some(range) = choose(work, &nest) else {

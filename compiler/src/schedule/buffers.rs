@@ -56,6 +56,8 @@ struct Request {
     contracting: bool,
     /// Asked through padding, where the answer may not be needed.
     padded: bool,
+    /// Asked by a transform, whose formulas share what they ask.
+    transforming: bool,
 }
 
 struct Analysis<'a> {
@@ -110,6 +112,7 @@ pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result
             index,
             contracting: false,
             padded: false,
+            transforming: false,
         });
     }
     for n in (0..graph.tensors.len()).rev() {
@@ -206,6 +209,7 @@ impl Analysis<'_> {
                 index,
                 contracting: false,
                 padded: false,
+                transforming: false,
             }];
         }
         let work = self.work[id.0 as usize];
@@ -244,6 +248,18 @@ impl Analysis<'_> {
     fn should_store(&mut self, id: TensorId, requests: &[Request]) -> bool {
         let tensor = self.graph.tensor(id);
         let work = self.work[id.0 as usize];
+        // Its formulas are vectors of channels: not for a reader whose rows are contiguous.
+        let planar = |r: &Request| {
+            matches!(r.root, Root::Output(_))
+                || self
+                    .graph
+                    .tensor(self.root_tensor(r.root))
+                    .channels
+                    .is_none()
+        };
+        if work.transforms && tensor.channels.is_some() && requests.iter().any(planar) {
+            return true;
+        }
         match tensor.op {
             Op::Scatter(_) => return true,
             // These only repeat or select: if storing pays, it pays at the source.
@@ -254,6 +270,13 @@ impl Analysis<'_> {
             // An image made flat: stored as the image that it is, in blocks of channels, which readers take apart.
             Op::Reshape if self.flattens(id) => return false,
             _ => {}
+        }
+        // The columns that a transform reads of another one are values of the same formula.
+        if matches!(tensor.op, Op::Transform { .. })
+            && requests.len() == 1
+            && requests[0].transforming
+        {
+            return false;
         }
         let numel = self.numel(id);
         let mut roots: Vec<Root> = requests.iter().map(|r| r.root).collect();
@@ -431,6 +454,7 @@ impl Analysis<'_> {
                 index,
                 contracting,
                 padded,
+                transforming: matches!(op, Op::Transform { .. }),
             });
         };
         let dims_of = |s: &Self, t: TensorId| s.dims[t.0 as usize].clone();
@@ -513,6 +537,7 @@ impl Analysis<'_> {
                         index,
                         contracting: false,
                         padded: false,
+                        transforming: false,
                     });
                 }
             }
@@ -524,6 +549,12 @@ impl Analysis<'_> {
                     start += dims_of(self, src[n])[*axis];
                     ask(self, n, index, request.contracting);
                 }
+            }
+            Op::Transform { axis, matrix } => {
+                let around = self.loops(&request.index);
+                let mut index = request.index.clone();
+                index[*axis] = self.new_range(matrix.columns as i64, &around).1;
+                ask(self, 0, index, request.contracting);
             }
             Op::Scatter(_) => {
                 // Its own steps read the sources element by element.

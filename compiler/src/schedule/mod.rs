@@ -17,6 +17,7 @@ mod nests;
 mod ranges;
 mod split_nests;
 mod store_rows;
+mod transforms;
 mod work;
 
 use crate::diag::{Error, Origin, Result};

@@ -206,7 +206,12 @@ impl<'a> Nests<'a> {
     }
 
     /// The value of tensor `id` at `index`: a load where it is in memory, else its expression.
-    fn value(&mut self, id: TensorId, index: &[UopId], gate: Option<UopId>) -> Result<UopId> {
+    pub(super) fn value(
+        &mut self,
+        id: TensorId,
+        index: &[UopId],
+        gate: Option<UopId>,
+    ) -> Result<UopId> {
         let graph = self.scheduler.graph;
         let tensor = graph.tensor(id);
         let slot = match tensor.op {
@@ -297,6 +302,7 @@ impl<'a> Nests<'a> {
                 self.value(src[0], &from, gate)?
             }
             Op::Concat(axis) => self.concat(id, *axis, index, gate)?,
+            Op::Transform { axis, matrix } => self.transform(src[0], *axis, matrix, index, gate)?,
             op => {
                 return Err(Error::bug(format!("{op:?} reached the scheduler")).at(&tensor.origin));
             }

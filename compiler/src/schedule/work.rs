@@ -23,6 +23,8 @@ pub struct Work {
     /// Contains a contraction (sum of products of two tensors: matmul, convolution) that runs anew for
     /// every element.
     pub contracts: bool,
+    /// Contains a transform: formulas that alternate along some axes, but not along channels.
+    pub transforms: bool,
     /// Reduces on top of each other, those that are computed once for many elements included.
     pub depth: u32,
 }
@@ -55,6 +57,7 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                     each: a.each + b.each,
                     reduces: a.reduces || b.reduces,
                     contracts: a.contracts || b.contracts,
+                    transforms: a.transforms || b.transforms,
                     depth: a.depth.max(b.depth),
                 });
         match &tensor.op {
@@ -67,12 +70,14 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                 let repeats = count(tensor.src[0]) < mine;
                 out.reduces &= !repeats;
                 out.contracts &= !repeats;
+                out.transforms &= !repeats;
             }
             Op::Pad { .. } => out.each += 1.0,
             // Overlapping windows: what they repeat is stored.
             Op::Window { .. } if count(tensor.src[0]) < mine => {
                 out.reduces = false;
                 out.contracts = false;
+                out.transforms = false;
             }
             op if is_movement(op) => {}
             Op::Unary(op) => out.each += unary_cost(*op),
@@ -81,6 +86,14 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                 out.each += 4.0
             }
             Op::Binary(_) | Op::Where | Op::Cast(_) | Op::Bitcast(_) => out.each += 1.0,
+            // Like a contraction it is computed once for each element, at the outermost level.
+            Op::Transform { matrix, .. } => {
+                let terms = matrix.bits.iter().filter(|&&b| b << 1 != 0).count();
+                let shared = count(tensor.src[0]) / mine;
+                out.each = source(0).each * shared + terms as f64 / matrix.rows().max(1) as f64;
+                out.contracts = true;
+                out.transforms = true;
+            }
             Op::Concat(_) => {
                 out.each = out.each / tensor.src.len().max(1) as f64 + tensor.src.len() as f64
             }
@@ -97,6 +110,7 @@ pub fn work(graph: &Graph, dims: &[Vec<i64>]) -> Vec<Work> {
                 out = Work {
                     each: extent * (below + 1.0),
                     reduces: true,
+                    transforms: false,
                     contracts: is_contraction(graph, TensorId(id as u32)),
                     depth: source(0).depth + 1,
                 };

@@ -54,6 +54,9 @@ pub struct Facts {
     /// Work-groups of threads in place of loops and a few threads. The numbers above are then those of the whole device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
+    /// Convolutions of 3x3 taps may be computed by Winograd's algorithm where that is estimated to be faster.
+    #[serde(default)]
+    pub winograd: bool,
 }
 
 /// A CPU with 64-byte vectors and two cores, for examples and tests.
@@ -77,6 +80,7 @@ impl Default for Facts {
             parallel_threshold: 1 << 16,
             prefetch_bytes: 0,
             gpu: None,
+            winograd: false,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::driver::{Compiled, Outcome};
+use tinyc_compiler::graph::Winograd;
 use tinyc_compiler::target::{Emit, EmittedFile, Target};
 
 #[derive(Debug, clap::Args)]
@@ -133,6 +134,7 @@ struct Summary {
     tuned: (usize, usize),
     launches: usize,
     flops: u64,
+    winograd: Option<WinogradSummary>,
     weight_bytes: u64,
     arena_bytes: u64,
     arena_lower_bound: u64,
@@ -153,6 +155,7 @@ impl Summary {
             tuned: (compiled.report.tuned(), compiled.report.kernels.len()),
             launches: built.program.steps.len(),
             flops: total_flops(compiled),
+            winograd: WinogradSummary::of(&compiled.report.winograd),
             weight_bytes: built.plan.weight_bytes,
             arena_bytes: built.plan.arena_bytes,
             arena_lower_bound: built.plan.arena_lower_bound,
@@ -189,6 +192,13 @@ impl Summary {
             row("tuned", format!("{tuned} of {all} kernels"));
         }
         row("work", flops(self.flops));
+        if let Some(w) = &self.winograd {
+            let what = format!(
+                "{} convolutions, relative error at most {:.1e}",
+                w.convolutions, w.error
+            );
+            row("winograd", what);
+        }
         row("weights", bytes(self.weight_bytes));
         row(
             "arena",
@@ -214,6 +224,25 @@ impl Summary {
         let total = seconds(std::time::Duration::from_secs_f64(self.seconds));
         row("seconds", format!("{total} ({})", stages.join(", ")));
         out
+    }
+}
+
+/// Convolutions by Winograd's algorithm.
+#[derive(Debug, Serialize)]
+struct WinogradSummary {
+    convolutions: usize,
+    /// The largest error of one of them (norm over norm), on inputs between -1 and 1.
+    error: f64,
+}
+
+impl WinogradSummary {
+    fn of(chosen: &[Winograd]) -> Option<WinogradSummary> {
+        let error = chosen.iter().map(|w| w.error).reduce(f64::max)?;
+        let convolutions = chosen.len();
+        Some(WinogradSummary {
+            convolutions,
+            error,
+        })
     }
 }
 
@@ -244,6 +273,10 @@ mod tests {
             tuned: (3, 7),
             launches: 9,
             flops: 4_800_000,
+            winograd: Some(WinogradSummary {
+                convolutions: 2,
+                error: 8.31e-7,
+            }),
             weight_bytes: 26_140,
             arena_bytes: 40_000,
             arena_lower_bound: 38_000,

@@ -24,6 +24,9 @@ pub struct TargetArgs {
     /// Leave what 'tinyc tune' found alone
     #[arg(long)]
     pub no_tuning: bool,
+    /// Compute every convolution as it is defined (default: Winograd's algorithm where it is faster; it rounds a little more)
+    #[arg(long)]
+    pub no_winograd: bool,
 }
 
 impl Default for TargetArgs {
@@ -34,6 +37,7 @@ impl Default for TargetArgs {
             cc: None,
             no_cache: false,
             no_tuning: false,
+            no_winograd: false,
         }
     }
 }
@@ -70,6 +74,7 @@ pub const TARGETS: &[Entry] = &[
                 cc: args.cc.clone(),
                 cache: cache_dir(args),
                 slow: slow_kernel()?,
+                no_winograd: args.no_winograd,
             })?))
         },
     },

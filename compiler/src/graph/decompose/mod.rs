@@ -34,10 +34,6 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
         let id = TensorId(n as u32);
         let to = match &t.op {
             Op::Input(i) => inputs[*i as usize],
-            Op::Weight(w) => b.weight(graph.weights[*w as usize].clone())?,
-            Op::Full(_) | Op::Iota | Op::Reshape | Op::Expand | Op::Slice { .. } => {
-                b.shaped(t.op.clone(), &src, &graph.dims(id)?, t.dtype)?
-            }
             Op::Conv(a) => contraction::conv(&mut b, a, &src)?,
             Op::ConvTranspose(a) => contraction::conv_transpose(&mut b, a, &src)?,
             Op::MatMul => contraction::matmul(&mut b, src[0], src[1])?,
@@ -64,7 +60,7 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
                 largest,
                 last,
             } => select::arg_reduce(&mut b, src[0], *axis, *largest, *last)?,
-            op => b.push(op.clone(), &src)?,
+            _ => b.again(graph, id, &src)?,
         };
         if t.channels.is_some() {
             b.set_channels(to, t.channels);

@@ -365,6 +365,19 @@ fn infer_unchecked(op: &Op, src: &[&Tensor]) -> Result<Typed> {
             dims.0.insert(axis + 1, Dim::Known(*size));
             (dims, a.dtype)
         }
+        Op::Transform { axis, matrix } => {
+            axis_of(a, *axis)?;
+            let fits = known_dim(a, *axis)? == matrix.columns as i64;
+            if !fits || matrix.rows() == 0 || !a.dtype.is_float() {
+                return Err(Error::bug(format!(
+                    "a matrix of {} columns does not fit axis {axis} of {} {}",
+                    matrix.columns, a.dtype, a.shape
+                )));
+            }
+            let mut dims = a.shape.clone();
+            dims.0[*axis] = Dim::Known(matrix.rows() as i64);
+            (dims, a.dtype)
+        }
         Op::Concat(axis) => concat(*axis, src)?,
         Op::Gather(axis) => {
             axis_of(a, *axis)?;

@@ -4,7 +4,7 @@ use super::elementwise::max;
 use super::movement::strides;
 use super::value::{Data, Value};
 use crate::diag::{Error, Result};
-use crate::graph::ops::{Conv, ConvTranspose, Pool, PoolKind};
+use crate::graph::ops::{Conv, ConvTranspose, Matrix, Pool, PoolKind};
 use rayon::prelude::*;
 
 fn floats(v: &Value) -> Result<&[f64]> {
@@ -63,6 +63,23 @@ pub fn conv(src: &[&Value], a: &Conv, shape: &[i64]) -> Result<Value> {
         })
         .collect();
     Ok(Value::floats(src[0].dtype, shape, out))
+}
+
+pub fn transform(x: &Value, axis: usize, matrix: &Matrix, shape: &[i64]) -> Result<Value> {
+    let v = floats(x)?;
+    let (from, to) = (strides(&x.shape), strides(shape));
+    let count: i64 = shape.iter().product();
+    let element = |n: i64| {
+        let row = n / to[axis] % shape[axis];
+        let outer = n / (to[axis] * shape[axis]) * from[axis] * x.shape[axis];
+        let first = outer + n % to[axis];
+        let terms = matrix.row(row as usize).enumerate().filter(|t| t.1 != 0.0);
+        terms
+            .map(|(c, m)| m * v[(first + c as i64 * from[axis]) as usize])
+            .sum::<f64>()
+    };
+    let out = (0..count).into_par_iter().map(element).collect();
+    Ok(Value::floats(x.dtype, shape, out))
 }
 
 pub fn conv_transpose(src: &[&Value], a: &ConvTranspose, shape: &[i64]) -> Result<Value> {

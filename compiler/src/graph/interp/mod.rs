@@ -133,6 +133,7 @@ pub fn evaluate_tensor(graph: &Graph, id: TensorId, src: &[&Value]) -> Result<Va
             dilation,
             ..
         } => Ok(movement::window(src[0], *axis, *stride, *dilation, &shape)),
+        Op::Transform { axis, matrix } => contraction::transform(src[0], *axis, matrix, &shape),
         Op::Concat(axis) => Ok(movement::concat(src, *axis, &shape)),
         Op::Gather(axis) => indexing::gather(src[0], src[1], *axis, &shape),
         Op::GatherElements(axis) => indexing::gather_elements(src[0], src[1], *axis),

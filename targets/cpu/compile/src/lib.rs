@@ -38,6 +38,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// A kernel that takes longer than it needs, for tests of tools that find such kernels.
     pub slow: Option<SlowKernel>,
+    /// Computes every convolution as it is defined.
+    pub no_winograd: bool,
 }
 
 /// The CPU target.
@@ -58,9 +60,11 @@ impl CpuTarget {
             &options.cpu
         };
         let level = Level::parse(name)?;
+        let mut facts = level.facts()?;
+        facts.winograd &= !options.no_winograd;
         Ok(CpuTarget {
             level,
-            facts: level.facts()?,
+            facts,
             options,
             renderer: render_c,
             toolchain: OnceLock::new(),
