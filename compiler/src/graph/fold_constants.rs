@@ -9,6 +9,7 @@
 
 use super::interp::{Data, Value, evaluate_tensor};
 use super::ops::Op;
+use super::remove_dead::needed;
 use super::tensor::{Graph, Tensor, TensorId};
 use crate::diag::Result;
 
@@ -20,7 +21,7 @@ const LARGE: i64 = 64 << 20;
 /// Folds constants.
 pub fn fold_constants(graph: &Graph) -> Result<Graph> {
     let mut out = graph.clone();
-    for n in 0..out.tensors.len() {
+    for (n, _) in needed(graph).into_iter().enumerate().filter(|n| n.1) {
         let id = TensorId(n as u32);
         if let Some(bits) = uniform(&out, id) {
             replace(&mut out.tensors[n], Op::Full(bits));

@@ -5,8 +5,10 @@
 //! Operations whose shape is not a function of their sources (`Full`, `Iota`, `Reshape`, `Expand`,
 //! `Slice`, `Input`, `Weight`) are checked by [`check_shaped`] instead.
 
+mod axes;
 mod shaped;
 
+pub use axes::window_extent;
 use shaped::something_to_take;
 pub use shaped::{broadcast_shapes, check_shaped, transposed_extent};
 
@@ -154,24 +156,6 @@ fn check_binary(op: Binary, a: &Tensor) -> Result<()> {
         Binary::And | Binary::Or | Binary::Xor | Binary::Eq | Binary::Ne => Ok(()),
         _ => numeric(a),
     }
-}
-
-/// Output extent of a sliding window without padding; 0 when it does not fit.
-pub fn window_extent(extent: i64, size: i64, stride: i64, dilation: i64) -> Result<i64> {
-    if size < 1 || stride < 1 || dilation < 1 {
-        return Err(Error::model(format!(
-            "window of size {size}, stride {stride}, dilation {dilation}: all must be positive"
-        )));
-    }
-    let span = (size - 1)
-        .checked_mul(dilation)
-        .and_then(|s| s.checked_add(1))
-        .ok_or_else(|| Error::model("window is too large"))?;
-    Ok(if extent < span {
-        0
-    } else {
-        (extent - span) / stride + 1
-    })
 }
 
 /// Output extents of a convolution or pooling.
@@ -357,27 +341,8 @@ fn infer_unchecked(op: &Op, src: &[&Tensor]) -> Result<Typed> {
             size,
             stride,
             dilation,
-        } => {
-            axis_of(a, *axis)?;
-            let extent = window_extent(known_dim(a, *axis)?, *size, *stride, *dilation)?;
-            let mut dims = a.shape.clone();
-            dims.0[*axis] = Dim::Known(extent);
-            dims.0.insert(axis + 1, Dim::Known(*size));
-            (dims, a.dtype)
-        }
-        Op::Transform { axis, matrix } => {
-            axis_of(a, *axis)?;
-            let fits = known_dim(a, *axis)? == matrix.columns as i64;
-            if !fits || matrix.rows() == 0 || !a.dtype.is_float() {
-                return Err(Error::bug(format!(
-                    "a matrix of {} columns does not fit axis {axis} of {} {}",
-                    matrix.columns, a.dtype, a.shape
-                )));
-            }
-            let mut dims = a.shape.clone();
-            dims.0[*axis] = Dim::Known(matrix.rows() as i64);
-            (dims, a.dtype)
-        }
+        } => axes::window(a, *axis, [*size, *stride, *dilation])?,
+        Op::Transform { axis, matrix } => axes::transform(a, *axis, matrix)?,
         Op::Concat(axis) => concat(*axis, src)?,
         Op::Gather(axis) => {
             axis_of(a, *axis)?;
