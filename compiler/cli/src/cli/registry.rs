@@ -58,6 +58,7 @@ pub struct Entry {
 fn amd(chip: Chip, args: &TargetArgs) -> Result<Box<dyn Target>> {
     let options = tinyc_target_amd::Options {
         cc: args.cc.clone(),
+        on_host: std::env::var_os("TINYC_KERNELS_ON_HOST").is_some_and(|v| !v.is_empty()),
     };
     Ok(Box::new(AmdTarget::new(chip, options)?))
 }

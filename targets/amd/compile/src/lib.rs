@@ -5,10 +5,12 @@
 
 mod chip;
 mod code_object;
+mod host;
 mod toolchain;
 
 pub use chip::Chip;
 pub use code_object::{CodeObject, Descriptor, Image};
+pub use host::HostSession;
 
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ const DEVICE: &str = include_str!("../c/device.h");
 pub struct Options {
     /// C compiler; found when `None`.
     pub cc: Option<PathBuf>,
+    /// Models are loaded as kernels compiled for this machine, which checks them without a device.
+    pub on_host: bool,
 }
 
 /// A model for a device.
@@ -148,8 +152,14 @@ impl Target for AmdTarget {
         Err(no_replay(self.chip))
     }
 
-    fn load(&self, _: &Built, _: usize) -> Result<Box<dyn Session>> {
-        Err(no_replay(self.chip))
+    fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
+        if !self.options.on_host {
+            return Err(no_replay(self.chip));
+        }
+        let texts = built.linear.iter().map(|k| self.render(k));
+        let texts = texts.collect::<Result<Vec<_>>>()?;
+        let session = HostSession::new(built, &texts, self.compiler()?)?;
+        Ok(Box::new(session))
     }
 
     fn toolchain(&self) -> Result<String> {

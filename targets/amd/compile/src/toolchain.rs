@@ -133,6 +133,20 @@ impl Toolchain {
         std::fs::read(at("kernel.o")).map_err(|e| unusable("read a code object", &e))
     }
 
+    /// Compiles a C program for this machine.
+    ///
+    /// # Errors
+    /// Bug when the compiler refuses it.
+    pub fn compile_for_host(&self, dir: &Path, from: &str, to: &str) -> Result<()> {
+        let mut command = Command::new(&self.path);
+        command
+            .args(["-std=gnu11", "-O2", "-march=native", "-w", "-ffp-contract=off"])
+            .args(["-fno-math-errno", "-fno-trapping-math"])
+            .args([from, "-o", to, "-lm"])
+            .current_dir(dir);
+        self.check(command, from)
+    }
+
     fn call(&self, dir: &Path, flags: &[&str], from: &str, to: &str) -> Result<()> {
         let mut command = Command::new(&self.path);
         command
@@ -141,7 +155,12 @@ impl Toolchain {
             .args(self.chip.flags())
             .args(flags)
             .args([from, "-o", to])
-            .current_dir(dir)
+            .current_dir(dir);
+        self.check(command, from)
+    }
+
+    fn check(&self, mut command: Command, from: &str) -> Result<()> {
+        command
             .env("LC_ALL", "C")
             .env_remove("SOURCE_DATE_EPOCH");
         let output = command
@@ -184,7 +203,8 @@ fn with_threads(ir: &str, threads: u32) -> Result<String> {
     Ok(ir.replacen(&from, &to, 1))
 }
 
-fn unusable(what: &str, error: &std::io::Error) -> Error {
+/// Something of this machine does not work.
+pub fn unusable(what: &str, error: &std::io::Error) -> Error {
     Error::environment(format!("cannot {what}: {error}"))
 }
 
