@@ -25,6 +25,8 @@ const LONG: i64 = 64;
 const TILE_ROWS: i64 = 8;
 /// Columns of a register tile at most.
 const TILE_COLUMNS: i64 = 4;
+/// Elements of a row that one thread reduces, where rows are long enough.
+const ROW_ELEMENTS: i64 = 8;
 /// Threads of a group, where there is a choice.
 const THREADS: i64 = 256;
 
@@ -80,17 +82,11 @@ fn sums(work: &Work<'_>, nest: &Nest) -> Vec<Sum> {
         .into_iter()
         .map(|id| {
             let own: Vec<UopId> = work.g.src(id)[1..].to_vec();
-            let inside: i64 = work
-                .g
-                .toposort(&[id])
-                .into_iter()
-                .filter(|&r| matches!(work.g.op(r), Op::Range { .. }))
-                .filter(|r| !free.of(&work.g, id).contains(r))
-                .map(|r| work.extent(r))
-                .fold(1, i64::saturating_mul);
+            let extents = own.iter().map(|&r| work.extent(r));
+            let trips = extents.fold(1, i64::saturating_mul);
             Sum {
                 around: free.of(&work.g, id).to_vec(),
-                trips: inside,
+                trips,
                 own,
             }
         })
@@ -127,9 +123,9 @@ fn rows(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu, outer: &[UopId], inner:
         .filter(|s| s.trips >= SHORT && !s.around.iter().any(|r| inner.contains(r)))
         .collect();
     let longest = row_sums.iter().map(|s| s.trips).max().unwrap_or(1);
+    // Some elements for each thread: a wave alone needs no barrier.
     let wave = i64::from(gpu.wave_lanes);
-    let threads = next_power(elements.max(longest).min(THREADS)).max(wave.min(32));
-    let threads = threads.min(i64::from(gpu.group_threads));
+    let threads = next_power(elements.max(longest) / ROW_ELEMENTS).clamp(wave, THREADS);
     for sum in &row_sums {
         spread_reduce(work, nest, &sum.own, threads);
     }
@@ -160,14 +156,9 @@ fn spread_reduce(work: &mut Work<'_>, nest: &mut Nest, own: &[UopId], threads: i
         Some(range) => Some(range),
         None => flatten_many(work, nest, &own).ok(),
     };
-    let Some(mut range) = range else { return };
-    let extent = work.extent(range);
-    if extent % threads != 0 {
-        match cover(work, nest, range, round_up(extent, threads)) {
-            Ok(longer) => range = longer,
-            Err(_) => return,
-        }
-    }
+    let Some(range) = range.and_then(|r| covered(work, nest, r, threads)) else {
+        return;
+    };
     split_into(work, nest, range, threads, Axis::Group);
 }
 
@@ -180,7 +171,7 @@ fn group_lanes(work: &Work<'_>, gpu: &Gpu, loops: &[UopId], heavy: &[&Sum]) -> O
     }
     let wanted = gpu.busy_threads() / outputs.max(1);
     let lanes = next_power(wanted).min(next_power(trips / 4)).min(THREADS);
-    (lanes >= 8).then_some(lanes)
+    (lanes >= 8).then_some(lanes.max(16))
 }
 
 /// A reduce for each output, by `lanes` threads each.
@@ -290,11 +281,17 @@ fn tile(
     let last_row = rows.iter().rposition(|&r| reused(work, r));
     if let Some(at) = last_row {
         let extent = work.extent(rows[at]);
-        let by = (2..=TILE_ROWS)
+        // At most an eighth of the rows is padding, and none where the tile is hardly smaller without.
+        let whole = |by: &i64| extent % by == 0;
+        let nearly = |by: &i64| round_up(extent, *by) * 8 <= extent * 9;
+        let by = (TILE_ROWS / 2 + 1..=TILE_ROWS)
             .rev()
-            .find(|&by| extent % by == 0 && room(by));
-        if let Some(by) = by {
-            match split_into(work, nest, rows[at], by, Axis::Unroll) {
+            .find(|by| whole(by) && room(*by))
+            .or_else(|| (2..=TILE_ROWS).rev().find(|by| nearly(by) && room(*by)));
+        if let Some(by) = by
+            && let Some(range) = covered(work, nest, rows[at], by)
+        {
+            match split_into(work, nest, range, by, Axis::Unroll) {
                 Some(outer) => rows[at] = outer,
                 None => {
                     rows.remove(at);
@@ -319,14 +316,9 @@ fn tile(
 
 /// One loop over groups and one over so many threads, in the place of a loop of any length.
 fn locals(work: &mut Work<'_>, nest: &mut Nest, range: UopId, threads: i64) {
-    let mut range = range;
-    let extent = work.extent(range);
-    if extent % threads != 0 {
-        match cover(work, nest, range, round_up(extent, threads)) {
-            Ok(longer) => range = longer,
-            Err(_) => return,
-        }
-    }
+    let Some(range) = covered(work, nest, range, threads) else {
+        return;
+    };
     let groups = work.extent(range) / threads;
     let outer = split_into(work, nest, range, threads, Axis::Local);
     // A row's elements belong to the group that reduced it: its rounds stay loops.
@@ -337,6 +329,15 @@ fn locals(work: &mut Work<'_>, nest: &mut Nest, range: UopId, threads: i64) {
         && !(grouped && nest.order.iter().any(parallel))
     {
         work.set_axis(nest, outer, Axis::Parallel);
+    }
+}
+
+/// The range, or a longer one that `by` divides.
+fn covered(work: &mut Work<'_>, nest: &mut Nest, range: UopId, by: i64) -> Option<UopId> {
+    let extent = work.extent(range);
+    match extent % by {
+        0 => Some(range),
+        _ => cover(work, nest, range, round_up(extent, by)).ok(),
     }
 }
 

@@ -64,6 +64,6 @@ mod dtype_name {
 impl Gpu {
     /// Threads that keep every compute unit busy with a few waves.
     pub fn busy_threads(&self) -> i64 {
-        i64::from(self.compute_units) * i64::from(self.wave_lanes) * 4
+        i64::from(self.compute_units) * i64::from(self.wave_lanes) * 2
     }
 }

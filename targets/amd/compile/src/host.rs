@@ -116,7 +116,10 @@ fn tables(
             .map(|n| format!("(void *)a[{n}]"))
             .collect();
         let (name, args) = (&kernel.name, args.join(", "));
-        writeln!(out, "static void call_{name}(uint8_t **a) {{ {name}({args}); }}")?;
+        writeln!(
+            out,
+            "static void call_{name}(uint8_t **a) {{ {name}({args}); }}"
+        )?;
     }
     let mut row = |head: &str, items: Vec<String>| {
         writeln!(out, "static {head}[] = {{ {}, {{0}} }};", items.join(", "))

@@ -140,7 +140,13 @@ impl Toolchain {
     pub fn compile_for_host(&self, dir: &Path, from: &str, to: &str) -> Result<()> {
         let mut command = Command::new(&self.path);
         command
-            .args(["-std=gnu11", "-O2", "-march=native", "-w", "-ffp-contract=off"])
+            .args([
+                "-std=gnu11",
+                "-O2",
+                "-march=native",
+                "-w",
+                "-ffp-contract=off",
+            ])
             .args(["-fno-math-errno", "-fno-trapping-math"])
             .args([from, "-o", to, "-lm"])
             .current_dir(dir);
@@ -160,9 +166,7 @@ impl Toolchain {
     }
 
     fn check(&self, mut command: Command, from: &str) -> Result<()> {
-        command
-            .env("LC_ALL", "C")
-            .env_remove("SOURCE_DATE_EPOCH");
+        command.env("LC_ALL", "C").env_remove("SOURCE_DATE_EPOCH");
         let output = command
             .output()
             .map_err(|e| missing(&self.path, &e.to_string()))?;

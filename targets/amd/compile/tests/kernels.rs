@@ -1,0 +1,220 @@
+//! Kernels of whole models: their C, what it computes on this machine, and the code objects that clang makes of it.
+//!
+//! `TINYC_MODELS` names a folder with more models, `.onnx` files. Without clang for AMDGPU a test says that it skips.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+use std::path::PathBuf;
+use tinyc_compiler::driver::{Options, Silent, compile};
+use tinyc_compiler::graph::{Builder, Graph};
+use tinyc_compiler::onnx::{LoadOptions, load};
+use tinyc_compiler::program::Built;
+use tinyc_compiler::target::Target;
+use tinyc_compiler::uop::DType;
+use tinyc_target_amd::{AmdTarget, Chip, Options as AmdOptions};
+use tinyc_target_cpu::CpuTarget;
+
+/// Most bytes of private memory that a kernel may use: a few values that stay in memory while a loop runs do not hurt.
+const PRIVATE: u32 = 256;
+
+fn target(chip: Chip) -> AmdTarget {
+    let options = AmdOptions {
+        cc: None,
+        on_host: true,
+    };
+    AmdTarget::new(chip, options).unwrap()
+}
+
+/// The target, when there is a compiler for it.
+fn ready(chip: Chip) -> Option<AmdTarget> {
+    let target = target(chip);
+    match target.toolchain() {
+        Ok(_) => Some(target),
+        Err(e) => {
+            println!("skipped: {e}");
+            None
+        }
+    }
+}
+
+fn build(graph: Graph, target: &dyn Target) -> Built {
+    let options = Options::named("model");
+    compile(graph, target, &options, &mut Silent).unwrap().built
+}
+
+/// Runs a model on inputs that are the same each time.
+fn run(graph: &Graph, target: &dyn Target) -> Vec<Vec<f32>> {
+    let built = build(graph.clone(), target);
+    let inputs: Vec<Vec<u8>> = built
+        .program
+        .inputs
+        .iter()
+        .map(|io| {
+            let values = (0..io.elements()).map(|i| ((i * 37 % 101) as f32 * 0.37).sin());
+            values.flat_map(f32::to_le_bytes).collect()
+        })
+        .collect();
+    let mut outputs: Vec<Vec<u8>> = built
+        .program
+        .outputs
+        .iter()
+        .map(|io| vec![0; io.bytes()])
+        .collect();
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    let mut session = target.load(&built, 1).unwrap();
+    session.run(&inputs, &mut slices).unwrap();
+    outputs
+        .iter()
+        .map(|bytes| {
+            bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect()
+        })
+        .collect()
+}
+
+/// Norm of the difference over the norm of what is expected.
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let pairs = found.iter().zip(expected);
+    let difference = norm(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    difference / norm(&mut expected.iter().map(|v| f64::from(*v))).max(1e-30)
+}
+
+#[test]
+fn kernels_compute_what_the_model_says() {
+    let Some(device) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let reference = CpuTarget::new(tinyc_target_cpu::Options::default()).unwrap();
+    for name in ["mnist", "gpt2_block", "vision_trunk"] {
+        let graph = tinyc_models::by_name(name).unwrap();
+        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+        for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
+            let far = distance(a, b);
+            assert!(far < 1e-5, "{name}: output {n} is off by {far:e}");
+            assert!(b.iter().any(|&v| v != 0.0), "{name}: output {n} is zero");
+        }
+    }
+}
+
+/// Builtin models, and those of `TINYC_MODELS`.
+fn models() -> Vec<(String, Graph)> {
+    let mut out: Vec<(String, Graph)> = tinyc_models::names()
+        .iter()
+        .map(|n| (n.to_string(), tinyc_models::by_name(n).unwrap()))
+        .collect();
+    let Some(dir) = std::env::var_os("TINYC_MODELS").map(PathBuf::from) else {
+        return out;
+    };
+    for name in [
+        "mnist_opt",
+        "mnist_pytorch",
+        "ultraface_slim320_simpl",
+        "yunet_n_320_320",
+        "resnet18",
+        "mobilenet_v2",
+        "deit_tiny",
+    ] {
+        let path = dir.join(format!("{name}.onnx"));
+        if path.is_file() {
+            let imported = load(&path, &LoadOptions::default()).unwrap();
+            out.push((name.to_string(), imported.graph));
+        }
+    }
+    out
+}
+
+#[test]
+fn every_kernel_becomes_a_code_object() {
+    let Some(device) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    for (name, graph) in models() {
+        let built = build(graph, &device);
+        let model = device.build(&built).unwrap();
+        let grids = &model.dispatches.grids;
+        let waves = model.code.iter().map(|c| c.occupancy).min().unwrap_or(0);
+        println!("{name}: {} kernels, at least {waves} waves", grids.len());
+        for (code, grid) in model.code.iter().zip(grids) {
+            let kernel = &code.name;
+            assert_eq!(code.threads, grid.threads);
+            let private = code.descriptor.private_bytes;
+            assert!(
+                private <= PRIVATE,
+                "{name}: {kernel}: {private} bytes private"
+            );
+            assert!(
+                code.occupancy >= 4,
+                "{name}: {kernel}: {} waves",
+                code.occupancy
+            );
+            let image = code.image().unwrap();
+            let entry = image.descriptor as i64 + code.descriptor.entry;
+            assert_eq!(entry as u64, image.entry, "{name}: {kernel}");
+            assert_eq!(image.entry % 256, 0, "{name}: {kernel}");
+        }
+    }
+}
+
+#[test]
+fn other_chips_compile() {
+    for chip in [Chip::Gfx1201, Chip::Gfx942] {
+        let Some(device) = ready(chip) else { return };
+        for name in ["mnist", "gpt2_block"] {
+            let graph = tinyc_models::by_name(name).unwrap();
+            let model = device.build(&build(graph, &device)).unwrap();
+            assert!(!model.code.is_empty());
+        }
+    }
+}
+
+/// The C of all kernels of a graph, without types and helpers.
+fn texts(graph: Graph) -> String {
+    let device = target(Chip::Gfx1100);
+    let built = build(graph, &device);
+    let mut out = String::new();
+    for kernel in &built.linear {
+        let text = device.render(kernel).unwrap();
+        let start = text.find("TINYC_KERNEL").unwrap();
+        out.push_str(&text[start..]);
+    }
+    out
+}
+
+#[test]
+fn a_convolution_in_c() {
+    let mut b = Builder::new("conv");
+    let x = b.input("x", DType::F32, &[1, 16, 56, 56]).unwrap();
+    let values: Vec<f32> = (0..32 * 16 * 9).map(|i| (i % 7) as f32 - 3.0).collect();
+    let w = b.floats("w", &[32, 16, 3, 3], &values).unwrap();
+    let y = b.conv2d(x, w, None, 1, 1, 1).unwrap();
+    b.output("y", y);
+    insta::assert_snapshot!(texts(b.finish()));
+}
+
+#[test]
+fn a_softmax_in_c() {
+    let mut b = Builder::new("softmax");
+    let x = b.input("x", DType::F32, &[64, 300]).unwrap();
+    let y = b.softmax(x, 1).unwrap();
+    b.output("y", y);
+    insta::assert_snapshot!(texts(b.finish()));
+}
+
+#[test]
+fn a_matmul_in_c() {
+    let mut b = Builder::new("matmul");
+    let x = b.input("x", DType::F32, &[128, 256]).unwrap();
+    let values: Vec<f32> = (0..256 * 512).map(|i| (i % 7) as f32 - 3.0).collect();
+    let w = b.floats("w", &[256, 512], &values).unwrap();
+    let y = b.matmul(x, w).unwrap();
+    b.output("y", y);
+    insta::assert_snapshot!(texts(b.finish()));
+}
