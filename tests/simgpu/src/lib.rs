@@ -1,6 +1,7 @@
 //! A simulated AMD GPU (RDNA3, wave32): what machines without one test kernels on.
 //!
-//! In: words of machine code. Out: instructions ([`isa`]) with their text and their bytes. Nothing here is shared with
+//! In: words of machine code. Out: instructions ([`isa`]) with their text and their bytes; memory as kernels leave it
+//! ([`device`]), by executing them wave by wave ([`wave`]). Every access is checked. Nothing here is shared with
 //! the encoder of the compiler or with LLVM: the tables are facts about the hardware, `tests/objdump.rs` and
 //! `tests/sweep.rs` compare every text with LLVM's.
 //!
@@ -12,4 +13,10 @@
 //! # Ok::<(), tinyc_simgpu::isa::DecodeError>(())
 //! ```
 
+pub mod code_object;
+pub mod device;
+pub mod draw;
 pub mod isa;
+pub mod memory;
+pub mod program;
+pub mod wave;

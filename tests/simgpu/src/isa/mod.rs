@@ -25,6 +25,7 @@ use std::sync::LazyLock;
 pub use fields::{FIELDS, Field, LAYOUTS, Layout};
 pub use op::{Family, Imm, Kind, Op};
 pub use operand::{NULL, Operand, VCC, VGPR};
+pub use vopd::Half;
 
 /// The opcodes of one architecture.
 pub struct Isa {

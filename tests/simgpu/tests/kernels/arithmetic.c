@@ -8,50 +8,12 @@ typedef T GLOBAL *P;
     T x = a[i], y = b[i], z = c[i];                                                                                    \
     c[i] = (T)(expr);                                                                                                  \
   }
-BINARY(add, x + y)
-BINARY(sub, x - y)
-BINARY(mul, x * y)
-BINARY(multiply_add, x * y + z)
-BINARY(scalar, (x + s) * (s - y))
-BINARY(divide, x / y)
-BINARY(square, x * x - y * y + 3)
-BINARY(smaller, x < y ? x : y)
-BINARY(larger, x > y ? x : z)
-BINARY(equal, (x == y) + (x != z) * 2 + (x <= s) * 4 + (y >= z) * 8)
-BINARY(logic, (x > y && y > z) || z < 0)
-BINARY(negative, -x + 1)
-BINARY(constant, x * (T)0.5 + (T)100 - y * (T)3)
-BINARY(median, x < y ? (y < z ? y : (x < z ? z : x)) : (x < z ? x : (y < z ? z : y)))
-#ifndef FLOAT
-BINARY(rest, x % y)
-BINARY(bits, (x & y) | (~x & z))
-BINARY(xor3, x ^ y ^ z)
-BINARY(left, x << (y & 7))
-BINARY(right, x >> (y & 7))
-BINARY(shift_add, (x << 3) + y)
-BINARY(add_shift, (x + y) << 2)
-BINARY(or_shift, (x << 4) | y)
-BINARY(bitfield, (x >> 5) & 15)
-BINARY(by_constant, x / 7 + y % 10)
-BINARY(count, __builtin_popcountl((u64)x) + __builtin_ctzl((u64)y | 1) + __builtin_clzl((u64)z | 1))
-BINARY(swapped, __builtin_bswap32((u32)x) + __builtin_bitreverse32((u32)y))
-BINARY(rotated, __builtin_rotateleft32((u32)x, (u32)y))
-#endif
+#include "binary.h"
 #define CONVERT(U)                                                                                                     \
   KERNEL void to_##U(P a, GLOBAL U *c) { c[ID] = (U)a[ID]; }                                                           \
   KERNEL void from_##U(GLOBAL U *a, P c) { c[ID] = (T)a[ID]; }                                                         \
   KERNEL void mixed_##U(GLOBAL U *a, P b, P c) { c[ID] = (T)(a[ID] * b[ID] + (T)1); }
-CONVERT(i8)
-CONVERT(u8)
-CONVERT(i16)
-CONVERT(u16)
-CONVERT(i32)
-CONVERT(u32)
-CONVERT(i64)
-CONVERT(u64)
-CONVERT(f16)
-CONVERT(f32)
-CONVERT(f64)
+#include "types.h"
 KERNEL void sum(P a, P c, i32 n) {
   T s = 0;
   for (i32 i = 0; i < n; i++) s += a[ID * n + i];
