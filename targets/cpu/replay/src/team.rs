@@ -8,8 +8,9 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 /// Rounds of waiting before a worker sleeps.
 const SPINS: u32 = 2000;
 
-/// A word that workers wait on.
+/// A word that workers wait on, in cache lines of its own (two: processors fetch them in pairs).
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Signal {
     word: AtomicU32,
     sleepers: AtomicU32,
@@ -49,8 +50,13 @@ pub struct Team {
     workers: AtomicU32,
     job: Signal,
     phase: Signal,
-    arrived: AtomicU32,
+    arrived: Apart,
 }
+
+/// A counter that nobody waits on, away from the words that others read all the time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart(AtomicU32);
 
 impl Team {
     /// A team of one.
@@ -59,7 +65,7 @@ impl Team {
             workers: AtomicU32::new(1),
             job: Signal::new(),
             phase: Signal::new(),
-            arrived: AtomicU32::new(0),
+            arrived: Apart(AtomicU32::new(0)),
         }
     }
 
@@ -90,8 +96,8 @@ impl Team {
             return;
         }
         let phase = self.phase.word.load(SeqCst);
-        if self.arrived.fetch_add(1, SeqCst) + 1 == workers {
-            self.arrived.store(0, SeqCst);
+        if self.arrived.0.fetch_add(1, SeqCst) + 1 == workers {
+            self.arrived.0.store(0, SeqCst);
             self.phase.advance();
         } else {
             self.phase.wait_while(phase);
