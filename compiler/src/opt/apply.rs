@@ -192,7 +192,7 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
     }
 }
 
-/// What no order may break: a loop around a reduce comes before the reduce's own loops, parallel loops before all.
+/// What no order may break: a loop around a reduce comes before the reduce's own loops, parallel loops follow each other.
 fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
     let place = |r: UopId| nest.order.iter().position(|&o| o == r);
     let looped = |r: UopId| !matches!(work.axis(r), Axis::Unroll | Axis::Vector | Axis::Group);
@@ -211,12 +211,11 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
         }
     }
     let parallel = |r: &UopId| work.axis(*r) == Axis::Parallel;
-    let serial = |r: &UopId| work.axis(*r) == Axis::Serial;
-    let mut shared = nest.order.iter().skip_while(|r| serial(r));
+    let mut shared = nest.order.iter().skip_while(|r| !parallel(r));
     let count = nest.order.iter().filter(|r| parallel(r)).count();
     if !shared.by_ref().take(count).all(parallel) {
         return Err(format!(
-            "nest {}: parallel ranges are outermost",
+            "nest {}: parallel ranges follow each other",
             nest.number
         ));
     }

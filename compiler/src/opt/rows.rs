@@ -120,7 +120,10 @@ fn choose_block(extent: i64, most: i64) -> (i64, i64) {
         return (extent, extent);
     }
     let least = (most / 2).max(1);
-    if let Some(by) = (least..=most).rev().find(|by| extent % by == 0) {
+    let mut divide = (least..=most).rev().filter(|by| extent % by == 0);
+    // An even number of blocks, for two workers.
+    let even = divide.clone().find(|by| extent / by % 2 == 0);
+    if let Some(by) = even.or_else(|| divide.next()) {
         return (by, extent);
     }
     // The rest should fill a register tile.
