@@ -150,6 +150,11 @@ impl<'a> Linear<'a> {
         for part in parts {
             let part = self.current(part);
             sum = match (self.g.op(part), op) {
+                (Op::Matrix, ReduceOp::Sum) => {
+                    let node = self.g.get(part).clone();
+                    self.g
+                        .add_node(Op::Matrix, node.ty, [node.src[0], node.src[1], sum])
+                }
                 (Op::Binary(Binary::Mul), ReduceOp::Sum) if self.g.ty(part).scalar.is_float() => {
                     let node = self.g.get(part).clone();
                     self.g
@@ -240,7 +245,7 @@ impl<'a> Linear<'a> {
             // The last step of a chain is part of its update.
             if root_set.contains(&id)
                 && self.g.ty(id).scalar.is_float()
-                && matches!(self.g.op(id), Op::Binary(_))
+                && matches!(self.g.op(id), Op::Binary(_) | Op::Matrix)
                 || self.feeds_only_chain(id, roots)
             {
                 continue;

@@ -4,11 +4,12 @@
 //!
 //! 1. `simplify-kernel`: index arithmetic in its shortest form;
 //! 2. `lower-layouts`: one physical index an access, proved in bounds;
-//! 3. `unroll`: copies for `Unroll` ranges;
-//! 4. `vectorise`: lanes for `Vector` ranges;
-//! 5. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
-//! 6. `linearise`: loops, registers, order;
-//! 7. `insert-prefetches`: weights asked for ahead.
+//! 3. `lower-matrix`: matrix instructions for `Matrix` ranges;
+//! 4. `unroll`: copies for `Unroll` ranges;
+//! 5. `vectorise`: lanes for `Vector` ranges;
+//! 6. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
+//! 7. `linearise`: loops, registers, order;
+//! 8. `insert-prefetches`: weights asked for ahead.
 //!
 //! Those before `linearise` go from kernel to kernel, that after it from list to list: what stands between two of them
 //! can be printed and verified, and a kernel can be run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
@@ -20,6 +21,7 @@ mod flops;
 mod insert_prefetches;
 mod linearise;
 mod lower_layouts;
+mod lower_matrix;
 mod lower_transcendentals;
 mod special_functions;
 mod unroll;
@@ -39,6 +41,11 @@ pub type Pass = fn(Kernel, &Facts) -> Result<Kernel>;
 pub const KERNEL_PASSES: &[(&str, Pass)] = &[
     ("simplify-kernel", simplify_kernel),
     ("lower-layouts", lower_layouts::lower_layouts),
+    ("lower-matrix", |k, _| {
+        each_store(k, |g, store| {
+            Ok(vec![lower_matrix::lower_matrix(g, store)?])
+        })
+    }),
     ("unroll", |k, _| each_store(k, unroll::expand_unroll)),
     ("vectorise", |k, _| {
         each_store(k, |g, store| Ok(vectorise::vectorise(g, store)))

@@ -187,6 +187,7 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
         }
         Axis::Local if work.loops(nest).contains(&range) => Ok(()),
         Axis::Local => Err("a reduce runs over the range".into()),
+        Axis::Matrix => Ok(()),
         Axis::Group if !work.loops(nest).contains(&range) => Ok(()),
         Axis::Group => Err("no reduce runs over the range".into()),
     }
@@ -195,7 +196,12 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
 /// What no order may break: a loop around a reduce comes before the reduce's own loops, parallel loops follow each other.
 fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
     let place = |r: UopId| nest.order.iter().position(|&o| o == r);
-    let looped = |r: UopId| !matches!(work.axis(r), Axis::Unroll | Axis::Vector | Axis::Group);
+    let looped = |r: UopId| {
+        !matches!(
+            work.axis(r),
+            Axis::Unroll | Axis::Vector | Axis::Group | Axis::Matrix
+        )
+    };
     let mut free = FreeRanges::new();
     for reduce in work.reduces(nest) {
         let around = free.of(&work.g, reduce);
@@ -219,5 +225,6 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
             nest.number
         ));
     }
+    super::matrix::check(work, nest)?;
     super::workgroups::check(work, nest)
 }

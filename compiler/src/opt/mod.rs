@@ -18,6 +18,7 @@ mod contraction;
 mod flatten;
 mod formulas;
 mod join;
+mod matrix;
 mod nest;
 mod opts;
 mod pad;

@@ -121,7 +121,7 @@ pub enum Opt {
     },
 }
 
-const AXES: [(Axis, &str); 7] = [
+const AXES: [(Axis, &str); 8] = [
     (Axis::Loop, "loop"),
     (Axis::Serial, "serial"),
     (Axis::Parallel, "parallel"),
@@ -129,6 +129,7 @@ const AXES: [(Axis, &str); 7] = [
     (Axis::Vector, "vector"),
     (Axis::Local, "local"),
     (Axis::Group, "group"),
+    (Axis::Matrix, "matrix"),
 ];
 
 fn axis_name(axis: Axis) -> &'static str {

@@ -90,6 +90,7 @@ fn digits(work: &Work<'_>, nest: &Nest, index: &[UopId], shape: &[i64]) -> Optio
     let inner = |r: UopId| match work.axis(r) {
         Axis::Local | Axis::Group => 1,
         Axis::Unroll | Axis::Vector if threads => 2,
+        Axis::Matrix => 3,
         _ => 0,
     };
     for (dim, &i) in index.iter().enumerate() {

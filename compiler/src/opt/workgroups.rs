@@ -15,7 +15,7 @@ use super::flatten::{cover, flatten};
 use super::join::separates;
 use super::nest::{AccessTo, Nest, Work};
 use crate::target::Gpu;
-use crate::uop::{Axis, FreeRanges, Op, UopId};
+use crate::uop::{Axis, FreeRanges, UopId};
 
 /// A reduce shorter than this is done again by each thread that wants it.
 const SHORT: i64 = 16;
@@ -55,7 +55,7 @@ pub fn spread(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu) {
         rows(work, nest, gpu, &outer, &inner);
     } else if let Some(lanes) = group_lanes(work, gpu, &loops, &heavy) {
         reduce_together(work, nest, gpu, &loops, lanes);
-    } else {
+    } else if !super::matrix::multiply(work, nest, gpu, &loops) {
         outputs(work, nest, gpu, &loops);
     }
     put_in_order(work, nest);
@@ -105,11 +105,11 @@ fn put_in_order(work: &Work<'_>, nest: &mut Nest) {
     let key = |r: &UopId| match (work.axis(*r), loops.contains(r)) {
         (Axis::Parallel, _) => 0,
         (Axis::Local, _) => 1,
-        (Axis::Serial, _) => 2,
+        (Axis::Serial, _) | (Axis::Matrix, true) => 2,
         (Axis::Unroll | Axis::Vector, true) => 4,
         (_, true) => 3,
         (Axis::Group, false) => 5,
-        (Axis::Unroll | Axis::Vector, false) => 7,
+        (Axis::Unroll | Axis::Vector | Axis::Matrix, false) => 7,
         (_, false) => 6,
     };
     nest.order.sort_by_key(key);
@@ -333,7 +333,12 @@ fn locals(work: &mut Work<'_>, nest: &mut Nest, range: UopId, threads: i64) {
 }
 
 /// The range, or a longer one that `by` divides.
-fn covered(work: &mut Work<'_>, nest: &mut Nest, range: UopId, by: i64) -> Option<UopId> {
+pub(super) fn covered(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    range: UopId,
+    by: i64,
+) -> Option<UopId> {
     let extent = work.extent(range);
     match extent % by {
         0 => Some(range),
@@ -342,7 +347,7 @@ fn covered(work: &mut Work<'_>, nest: &mut Nest, range: UopId, by: i64) -> Optio
 }
 
 /// Splits; the outer range, when there is one.
-fn split_into(
+pub(super) fn split_into(
     work: &mut Work<'_>,
     nest: &mut Nest,
     range: UopId,
@@ -355,7 +360,11 @@ fn split_into(
 }
 
 /// One range for several; a single one stays.
-fn flatten_many(work: &mut Work<'_>, nest: &mut Nest, ranges: &[UopId]) -> Result<UopId, String> {
+pub(super) fn flatten_many(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    ranges: &[UopId],
+) -> Result<UopId, String> {
     match ranges {
         [range] => Ok(*range),
         _ => flatten(work, nest, ranges),
@@ -365,6 +374,10 @@ fn flatten_many(work: &mut Work<'_>, nest: &mut Nest, ranges: &[UopId]) -> Resul
 /// What `apply` asks of ranges over threads: they are the digits of a thread's number, and reduces leave no thread idle.
 pub fn check(work: &Work<'_>, nest: &Nest) -> Result<(), String> {
     let thread = |r: &UopId| matches!(work.axis(*r), Axis::Local | Axis::Group);
+    let matrix = nest.order.iter().any(|&r| work.axis(r) == Axis::Matrix);
+    if matrix && nest.order.iter().any(|&r| work.axis(r) == Axis::Group) {
+        return Err("matrix instructions and a reduce over threads exclude each other".into());
+    }
     if !nest.order.iter().any(thread) {
         return Ok(());
     }

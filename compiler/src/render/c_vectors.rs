@@ -172,6 +172,14 @@ impl Printer<'_> {
                 self.mask(&format!("({a} != {a})"), from)
             }
             Op::Binary(op) => return self.native_binary(op, &node.src, ty),
+            Op::Matrix if node.src.len() == 3 => {
+                let (a, b, d) = (
+                    self.whole(node.src[0])?,
+                    self.whole(node.src[1])?,
+                    self.whole(node.src[2])?,
+                );
+                format!("TINYC_MATRIX_F16({a}, {b}, {d})")
+            }
             Op::MulAdd if easy(ty.scalar) => {
                 let (a, b, d) = (
                     self.arith(node.src[0])?,

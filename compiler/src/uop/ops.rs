@@ -129,6 +129,8 @@ pub enum Axis {
     Local,
     /// A reduce over the work-items of one group (GPU).
     Group,
+    /// Rows, columns or depth of a matrix instruction (GPU): two loops of a store, and a range of a reduce.
+    Matrix,
 }
 
 /// Operation of a node. Sources are written in brackets.
@@ -189,6 +191,11 @@ pub enum Op {
     Where,
     /// `[a, b, c]`: a*b + c with one rounding where the target has it.
     MulAdd,
+    /// `[a, b]`, in a list `[a, b, sum]`: the product of the matrices whose rows and columns the threads of a wave hold, plus the sum.
+    /// Thread `t` has row `t % 16` of `a`, column `t % 16` of `b`, and of column `t % 16` of the product the rows `t / 16`, `t / 16 + 2` ...
+    Matrix,
+    /// `[vector, index]`: the lane with this number, which is a constant once loops are unrolled.
+    Element,
     /// `[a]`: value conversion; float to integer truncates and saturates, NaN gives 0; to Bool is `!= 0`.
     Cast,
     /// `[a]`: same bits, same size.

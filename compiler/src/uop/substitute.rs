@@ -53,6 +53,10 @@ pub fn rebuild(g: &mut Uops, op: Op, ty: super::Type, src: Sources) -> UopId {
         Op::Load { gated: true } if ty.lanes == 1 => {
             g.load_gated(src[0], src[1], src[2], &src[3..])
         }
+        Op::Element if g.as_int(src[1]).is_some() => {
+            let lane = g.as_int(src[1]).unwrap_or(0) as u16;
+            g.add_node(Op::Lane(lane), ty, [src[0]])
+        }
         // Every range became a constant: one value is left.
         Op::Reduce(_) if src.len() == 1 => src[0],
         op => g.add_node(op, ty, src),

@@ -68,6 +68,7 @@ const AXIS: &[(&str, Axis)] = &[
     ("vector", Axis::Vector),
     ("local", Axis::Local),
     ("group", Axis::Group),
+    ("matrix", Axis::Matrix),
 ];
 
 /// One row: name, attributes, least and most sources, one sentence.
@@ -205,6 +206,18 @@ pub(super) const ROWS: &[Row] = &[
         "The register's value at this place of the list (linear lists only).",
     ),
     row(
+        "matrix",
+        &[],
+        (2, 3),
+        "Rows, columns, sum: the product of two matrices that a wave holds, plus the sum, which only linear lists have.",
+    ),
+    row(
+        "element",
+        &[],
+        (2, 2),
+        "Vector, index: the lane with this number, a constant once loops are unrolled.",
+    ),
+    row(
         "groupfold",
         &["op", "threads"],
         (1, 1),
@@ -263,6 +276,8 @@ pub(super) fn words(op: Op) -> String {
         Op::Binary(op) => name_of(BINARY, op).into(),
         Op::Where => "where".into(),
         Op::MulAdd => "muladd".into(),
+        Op::Matrix => "matrix".into(),
+        Op::Element => "element".into(),
         Op::Cast => "cast".into(),
         Op::Bitcast => "bitcast".into(),
         Op::Reduce(op) => format!("reduce {}", name_of(REDUCE, op)),
@@ -327,6 +342,8 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
         "store.gated" => Op::Store { gated: true },
         "where" => Op::Where,
         "muladd" => Op::MulAdd,
+        "matrix" => Op::Matrix,
+        "element" => Op::Element,
         "cast" => Op::Cast,
         "bitcast" => Op::Bitcast,
         "reduce" => Op::Reduce(find(REDUCE, word(0)?)?),

@@ -139,6 +139,20 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             node.ty == Type { lanes: 1, ..ty(0) },
             "the type is not its source's scalar",
         ),
+        Op::Matrix => {
+            need(
+                ty(0) == ty(1) && ty(0).lanes == 16 && node.ty.lanes == 8,
+                "its sources are no rows and columns of 16",
+            )?;
+            need(
+                src.len() == 2 || ty(2) == node.ty,
+                "the sum has another type",
+            )
+        }
+        Op::Element => need(
+            node.ty == Type { lanes: 1, ..ty(0) } && ty(1) == Type::INDEX,
+            "it is no lane of a vector",
+        ),
         Op::GroupFold { threads, .. } => {
             need(ty(0) == node.ty, "the type is not its source's")?;
             need(threads.is_power_of_two(), "the threads are no power of two")

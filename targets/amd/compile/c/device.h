@@ -11,6 +11,7 @@
         __builtin_amdgcn_s_barrier();                         \
         __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup"); \
     } while (0)
+#define TINYC_MATRIX_F16(a, b, sum) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sum)
 #define TINYC_FMA16(a, b, c) __builtin_fmaf16(a, b, c)
 #define TINYC_FMA32(a, b, c) __builtin_fmaf(a, b, c)
 #define TINYC_FMA64(a, b, c) __builtin_fma(a, b, c)

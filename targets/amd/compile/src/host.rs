@@ -127,7 +127,7 @@ fn tables(
     let names = built.linear.iter().map(|k| format!("call_{}", k.name));
     row("tinyc_call *const tinyc_calls", names.collect())?;
     let waits = texts.iter().map(|t| {
-        let uses = t.matches("TINYC_BARRIER();").count() > 0;
+        let uses = t.contains("TINYC_BARRIER();") || t.contains("TINYC_MATRIX_F16");
         u8::from(uses).to_string()
     });
     row("const int tinyc_waits", waits.collect())?;

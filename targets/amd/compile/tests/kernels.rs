@@ -188,6 +188,41 @@ fn texts(graph: Graph) -> String {
     out
 }
 
+/// A product of halves of single floats.
+fn product_of_halves(rows: i64, depth: i64, columns: i64) -> Graph {
+    let mut b = Builder::new("halves");
+    let x = b.input("x", DType::F32, &[rows, depth]).unwrap();
+    let values: Vec<f32> = (0..depth * columns)
+        .map(|i| ((i % 23) as f32 - 11.0) / 8.0)
+        .collect();
+    let w = b.floats("w", &[depth, columns], &values).unwrap();
+    let [x, w] = [x, w].map(|t| b.cast(t, DType::F16).unwrap());
+    let y = b.matmul(x, w).unwrap();
+    let y = b.relu(y).unwrap();
+    let y = b.cast(y, DType::F32).unwrap();
+    b.output("y", y);
+    b.finish()
+}
+
+#[test]
+fn halves_are_multiplied_by_matrix_instructions() {
+    let Some(device) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let reference = CpuTarget::new(tinyc_target_cpu::Options::default()).unwrap();
+    for (rows, depth, columns) in [(256, 64, 128), (200, 96, 40), (197, 192, 192)] {
+        let graph = product_of_halves(rows, depth, columns);
+        assert!(texts(graph.clone()).contains("TINYC_MATRIX_F16"));
+        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+        let far = distance(&found[0], &expected[0]);
+        assert!(far < 1e-3, "{rows}x{depth}x{columns} is off by {far:e}");
+        let model = device.build(&build(graph, &device)).unwrap();
+        for code in &model.code {
+            assert_eq!(code.descriptor.private_bytes, 0);
+        }
+    }
+}
+
 #[test]
 fn a_convolution_in_c() {
     let mut b = Builder::new("conv");
