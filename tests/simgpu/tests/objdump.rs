@@ -56,7 +56,7 @@ fn compiled_kernels_read_as_objdump_writes_them() {
     }
     let mut jobs: Vec<(&str, Vec<String>)> = Vec::new();
     for level in ["-O0", "-O1", "-O2", "-O3"] {
-        for source in ["builtins.c", "packed.c", "atomics.c"] {
+        for source in ["builtins.c", "packed.c", "atomics.c", "whole.c"] {
             jobs.push((source, vec![level.to_string()]));
         }
         for ty in ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"] {
