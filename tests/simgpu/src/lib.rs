@@ -17,6 +17,7 @@ pub mod code_object;
 pub mod device;
 pub mod draw;
 pub mod isa;
+pub mod listing;
 pub mod memory;
 pub mod program;
 pub mod wave;

@@ -10,7 +10,9 @@
 mod clang;
 
 use std::process::Command;
+use tinyc_simgpu::code_object::CodeObject;
 use tinyc_simgpu::isa::Isa;
+use tinyc_simgpu::listing::listing;
 
 /// One line of `llvm-objdump`: the text and the words.
 fn parse(line: &str) -> Option<(&str, Vec<u32>)> {
@@ -109,4 +111,36 @@ fn compiled_kernels_read_as_objdump_writes_them() {
         shown.join("\n")
     );
     assert!(count > 100_000, "only {count} instructions were compared");
+}
+
+/// A listing of a whole code object has the lines of `llvm-objdump`, except padding.
+#[test]
+fn listings_have_the_lines_of_objdump() {
+    if !clang::available() {
+        eprintln!("skipped: clang-19 and llvm-objdump-19 are missing");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let object = dir.path().join("whole.o");
+    clang::compile("whole.c", &["-O2".to_string()], &object);
+    let code = CodeObject::parse(&std::fs::read(&object).unwrap()).unwrap();
+    let ours = listing(&code);
+    let output = Command::new("llvm-objdump-19")
+        .arg("-d")
+        .arg(&object)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    fn lines(text: &str) -> Vec<&str> {
+        let padding = |l: &str| l.starts_with("\ts_nop 0") || l.starts_with("\ts_code_end");
+        text.lines()
+            .filter(|l| l.starts_with('\t') && !padding(l))
+            .collect()
+    }
+    let (ours, theirs) = (lines(&ours), lines(&text));
+    assert_eq!(ours.len(), theirs.len());
+    for (a, b) in ours.iter().zip(&theirs) {
+        // The name of a branch's target comes after its words.
+        assert!(b.starts_with(a), "{a}\n{b}");
+    }
 }

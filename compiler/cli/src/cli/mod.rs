@@ -8,6 +8,8 @@ mod blame;
 mod compare;
 mod compile;
 mod completions;
+#[cfg(feature = "simulate")]
+mod disasm;
 mod exit;
 mod feed;
 mod inspect;
@@ -63,6 +65,9 @@ enum Command {
     Targets(targets::Args),
     /// Print a shell completion script
     Completions(completions::Args),
+    /// Print the instructions of an AMD code object
+    #[cfg(feature = "simulate")]
+    Disasm(disasm::Args),
     /// Run passes over a kernel in text form (for developers)
     Opt(opt::Args),
     /// Record kernel text of models, or compare two recordings (for developers)
@@ -82,6 +87,8 @@ impl Command {
             Command::Tune(args) => tune::run(args),
             Command::Targets(args) => targets::run(args),
             Command::Completions(args) => completions::run(args, &mut Cli::command()),
+            #[cfg(feature = "simulate")]
+            Command::Disasm(args) => disasm::run(args),
             Command::Opt(args) => opt::run(args),
             Command::Replay(args) => replay::run(args),
         }
