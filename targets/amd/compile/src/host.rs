@@ -121,8 +121,9 @@ fn tables(
             "static void call_{name}(uint8_t **a) {{ {name}({args}); }}"
         )?;
     }
-    let mut row = |head: &str, items: Vec<String>| {
-        writeln!(out, "static {head}[] = {{ {}, {{0}} }};", items.join(", "))
+    let mut row = |head: &str, mut items: Vec<String>| {
+        items.push("{0}".to_string());
+        writeln!(out, "static {head}[] = {{ {} }};", items.join(", "))
     };
     let names = built.linear.iter().map(|k| format!("call_{}", k.name));
     row("tinyc_call *const tinyc_calls", names.collect())?;
