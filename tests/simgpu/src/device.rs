@@ -200,7 +200,9 @@ impl Device {
         if !program.is_current(&self.memory) {
             program = Program::default();
         }
+        self.memory.begin();
         let result = self.execute(launch, &mut program);
+        self.memory.settle();
         self.programs.insert(launch.entry, program);
         result
     }

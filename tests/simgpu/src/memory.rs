@@ -3,14 +3,14 @@
 //! In: addresses of instructions and packets. Out: bytes, or a [`BadAddress`] when they lie outside of every live
 //! mapping. Fresh memory holds [`POISON`], so that what was never written shows in results.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// What fresh memory and registers hold: not a number as single or half float, far away as address.
 pub const POISON: u32 = 0xFFFB_FFFD;
 
-/// An access outside of all mappings.
+/// An access that has no right answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("address {address:#x}, {bytes} bytes: not in any live mapping{}", if *.write { " that may be written" } else { "" })]
+#[error("address {address:#x}, {bytes} bytes: {}", why(*.write, *.stale))]
 pub struct BadAddress {
     /// The first byte.
     pub address: u64,
@@ -18,7 +18,25 @@ pub struct BadAddress {
     pub bytes: usize,
     /// Whether it was a store.
     pub write: bool,
+    /// Whether the place is there, but a cache may still hold what it was before another kernel wrote it.
+    pub stale: bool,
 }
+
+fn why(write: bool, stale: bool) -> &'static str {
+    match (stale, write) {
+        (true, _) => "another kernel wrote it, and caches were not told",
+        (_, true) => "not in any live mapping that may be written",
+        _ => "not in any live mapping",
+    }
+}
+
+/// What is known of a line of memory that kernels wrote, a bit each: by the kernel that runs, by one before and not yet
+/// visible to others, not yet visible to the host.
+const NEW: u8 = 1;
+const STALE: u8 = 2;
+const DIRTY: u8 = 4;
+/// Bytes of a line.
+const LINE: u64 = 64;
 
 /// A range of addresses and where its bytes are.
 struct Mapping {
@@ -28,6 +46,8 @@ struct Mapping {
     bytes: *mut u8,
     /// The bytes themselves when they belong to the device.
     owned: Option<Box<[u64]>>,
+    /// What is known of each line, once that is asked for.
+    lines: Vec<Cell<u8>>,
 }
 
 /// All live mappings.
@@ -39,6 +59,12 @@ pub struct Memory {
     last: Cell<usize>,
     /// Where the next mapping of the device's own bytes goes.
     next: u64,
+    /// Whether lines are followed through the caches.
+    tracking: bool,
+    /// Whether a kernel runs: what the host does in between does not go through the caches.
+    running: Cell<bool>,
+    /// Lines that are new, stale, dirty: addresses.
+    marked: [RefCell<Vec<u64>>; 3],
 }
 
 /// The first address of the device's own memory, and the gap between mappings: an access past the end hits nothing.
@@ -70,6 +96,7 @@ impl Memory {
             writable: true,
             bytes: owned.as_mut_ptr().cast(),
             owned: Some(owned),
+            lines: Vec::new(),
         });
         start
     }
@@ -99,11 +126,15 @@ impl Memory {
             writable,
             bytes,
             owned: None,
+            lines: Vec::new(),
         });
         true
     }
 
-    fn insert(&mut self, mapping: Mapping) {
+    fn insert(&mut self, mut mapping: Mapping) {
+        if self.tracking {
+            mapping.lines = vec![Cell::new(0); mapping.len.div_ceil(LINE) as usize];
+        }
         let at = self.mappings.partition_point(|m| m.start < mapping.start);
         self.mappings.insert(at, mapping);
     }
@@ -126,7 +157,11 @@ impl Memory {
     fn find(&self, address: u64, bytes: usize, write: bool) -> Result<*mut u8, BadAddress> {
         if let Some(m) = self.mappings.get(self.last.get()) {
             let offset = address.wrapping_sub(m.start);
-            if offset < m.len && m.len - offset >= bytes as u64 && (m.writable || !write) {
+            if offset < m.len
+                && m.len - offset >= bytes as u64
+                && (m.writable || !write)
+                && !self.tracking
+            {
                 return Ok(m.bytes.wrapping_add(offset as usize));
             }
         }
@@ -139,6 +174,7 @@ impl Memory {
             address,
             bytes,
             write,
+            stale: false,
         };
         let after = self.mappings.partition_point(|m| m.start <= address);
         let at = after.checked_sub(1).ok_or(bad)?;
@@ -148,7 +184,109 @@ impl Memory {
             return Err(bad);
         }
         self.last.set(at);
+        if self.tracking && self.running.get() {
+            self.follow(m, offset, bad)?;
+        }
         Ok(m.bytes.wrapping_add(offset as usize))
+    }
+
+    /// Notes a store, and refuses a load of what caches may not have.
+    fn follow(&self, m: &Mapping, offset: u64, access: BadAddress) -> Result<(), BadAddress> {
+        let last = (offset + access.bytes as u64 - 1) / LINE;
+        for line in offset / LINE..=last {
+            let Some(known) = m.lines.get(line as usize) else {
+                continue;
+            };
+            if access.write {
+                if known.get() & NEW == 0 {
+                    known.set(known.get() | NEW);
+                    self.marked[0].borrow_mut().push(m.start + line * LINE);
+                }
+            } else if known.get() & STALE != 0 {
+                return Err(BadAddress {
+                    stale: true,
+                    ..access
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on, lines are followed through the caches: what one kernel wrote, another may load only after
+    /// [`Memory::forget_stale`].
+    pub fn track(&mut self) {
+        self.tracking = true;
+        for m in &mut self.mappings {
+            m.lines = vec![Cell::new(0); m.len.div_ceil(LINE) as usize];
+        }
+    }
+
+    /// Changes the marks of all lines that have `from`.
+    fn remark(&self, from: usize, remove: u8, add: u8) -> Vec<u64> {
+        let all = self.marked[from].take();
+        for &address in &all {
+            let after = self.mappings.partition_point(|m| m.start <= address);
+            let m = after.checked_sub(1).and_then(|n| self.mappings.get(n));
+            let line = m.and_then(|m| m.lines.get(((address - m.start) / LINE) as usize));
+            if let Some(line) = line {
+                line.set(line.get() & !remove | add);
+            }
+        }
+        all
+    }
+
+    /// A kernel begins.
+    pub(crate) fn begin(&self) {
+        self.running.set(true);
+    }
+
+    /// A kernel has ended: what it stored is new no more.
+    pub(crate) fn settle(&self) {
+        self.running.set(false);
+        let lines = self.remark(0, NEW, STALE | DIRTY);
+        self.marked[1].borrow_mut().extend(&lines);
+        self.marked[2].borrow_mut().extend(&lines);
+    }
+
+    /// Caches forget: later kernels load what earlier ones stored.
+    pub fn forget_stale(&self) {
+        self.remark(1, STALE, 0);
+    }
+
+    /// Caches are written back: the host sees what kernels stored.
+    pub fn write_back(&self) {
+        self.remark(2, DIRTY, 0);
+    }
+
+    /// How many lines the host does not see yet.
+    pub fn dirty(&self) -> usize {
+        self.marked[2].borrow().len()
+    }
+
+    /// Loads `N` bytes past the caches, as atomic operations do.
+    pub fn load_coherent<const N: usize>(&self, address: u64) -> Result<[u8; N], BadAddress> {
+        let bad = BadAddress {
+            address,
+            bytes: N,
+            write: false,
+            stale: false,
+        };
+        let after = self.mappings.partition_point(|m| m.start <= address);
+        let m = after
+            .checked_sub(1)
+            .and_then(|n| self.mappings.get(n))
+            .ok_or(bad)?;
+        let offset = address - m.start;
+        if offset >= m.len || m.len - offset < N as u64 {
+            return Err(bad);
+        }
+        // The range was checked just now.
+        Ok(unsafe {
+            m.bytes
+                .wrapping_add(offset as usize)
+                .cast::<[u8; N]>()
+                .read_unaligned()
+        })
     }
 
     /// Loads `N` bytes.
@@ -239,6 +377,26 @@ mod tests {
         assert!(memory.load_u32(b).is_ok());
         assert!(memory.unmap(a));
         assert!(memory.load_u32(a).is_err());
+    }
+
+    #[test]
+    fn lines_are_followed_through_caches() {
+        let mut memory = Memory::new();
+        memory.track();
+        let a = memory.map(256);
+        memory.begin();
+        memory.store_u32(a + 64, 1).unwrap();
+        assert_eq!(memory.load_u32(a + 64).unwrap(), 1);
+        memory.settle();
+        memory.begin();
+        assert!(memory.load_u32(a).is_ok());
+        assert!(memory.load_u32(a + 100).unwrap_err().stale);
+        assert!(memory.load_coherent::<4>(a + 100).is_ok());
+        assert_eq!(memory.dirty(), 1);
+        memory.forget_stale();
+        assert!(memory.load_u32(a + 100).is_ok());
+        memory.write_back();
+        assert_eq!(memory.dirty(), 0);
     }
 
     #[test]

@@ -246,7 +246,14 @@ fn atomics<const N: usize>(i: &Inst, a: Address, f: Change) -> Handler {
                 });
             }
             let place = a.place(at[lane]);
-            let old = load::<N>(w, env, place, lane)?;
+            // Atomic operations happen behind the caches.
+            let old = match place {
+                Place::Global(address) => env
+                    .memory
+                    .load_coherent::<N>(address)
+                    .map_err(|bad| FaultKind::Address { lane, bad })?,
+                _ => load::<N>(w, env, place, lane)?,
+            };
             let mut eight = [0; 8];
             eight[..N].copy_from_slice(&old);
             let first = value(w, lane, 0);
