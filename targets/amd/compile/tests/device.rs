@@ -111,21 +111,12 @@ impl Session for SimulatedSession {
 }
 
 #[test]
-fn small_models_run_on_the_device() {
+fn models_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
     let (device, reference) = (Simulated(target), reference());
     for (name, graph) in models() {
-        let small = [
-            "mnist",
-            "mnist_opt",
-            "mnist_pytorch",
-            "ultraface_slim320_simpl",
-        ];
-        if !small.contains(&name.as_str()) {
-            continue;
-        }
         println!("{name}");
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
