@@ -25,6 +25,8 @@ const LONG: i64 = 64;
 const TILE_ROWS: i64 = 8;
 /// Columns of a register tile at most.
 const TILE_COLUMNS: i64 = 4;
+/// Steps of a sum that are unrolled.
+const STEPS: i64 = 4;
 /// Elements of a row that one thread reduces, where rows are long enough.
 const ROW_ELEMENTS: i64 = 8;
 /// Threads of a group, where there is a choice.
@@ -311,7 +313,26 @@ fn tile(
             columns.extend(split_into(work, nest, last, by, Axis::Unroll));
         }
     }
+    unroll_steps(work, nest);
     (rows, columns)
+}
+
+/// Unrolls steps of a sum along which an operand is contiguous: its elements are loaded together.
+fn unroll_steps(work: &mut Work<'_>, nest: &mut Nest) {
+    let [reduce] = work.reduces(nest)[..] else {
+        return;
+    };
+    let reads = work.accesses(reduce);
+    let own = work.g.src(reduce)[1..].to_vec();
+    let contiguous = |r: &&UopId| {
+        let next = |a: &AccessTo| {
+            !work.params[a.slot as usize].weight && !a.gated && work.stride(a, **r) == Some(1)
+        };
+        work.axis(**r) == Axis::Loop && work.extent(**r) % STEPS == 0 && reads.iter().any(next)
+    };
+    if let Some(&range) = own.iter().find(contiguous) {
+        split_into(work, nest, range, STEPS, Axis::Unroll);
+    }
 }
 
 /// One loop over groups and one over so many threads, in the place of a loop of any length.

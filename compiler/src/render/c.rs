@@ -432,8 +432,7 @@ impl Printer<'_> {
                     _ => format!("p{slot}[{place}]"),
                 };
                 if gated && self.groups.is_some() {
-                    let read = |place: &str| load.replace(&format!("[{place}]"), "[at]");
-                    self.load_somewhere(&node.src, dtype, &place, &read(&place))?
+                    self.load_somewhere(&node.src, dtype, slot, &place)?
                 } else if gated {
                     let (gate, other) = (self.value(node.src[1])?, self.value(node.src[2])?);
                     format!("({gate} ? {load} : {other})")

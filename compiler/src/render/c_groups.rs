@@ -6,7 +6,7 @@
 //! `TINYC_SHARED(type, name, count)` is memory of a group, `TINYC_GROUP()` and `TINYC_THREAD()` number groups and threads, and at
 //! `TINYC_BARRIER()` all threads of a group wait for each other and see each other's writes to its memory. `TINYC_FMA16`, `TINYC_FMA32`
 //! and `TINYC_FMA64` multiply and add with one rounding; `TINYC_MATRIX_F16(a, b, sum)` is the product of matrices that a wave holds
-//! (`uop::Op::Matrix`).
+//! (`uop::Op::Matrix`). `TINYC_AT(type, pointer, index)` is an element of a buffer of less than 4 GiB: 32 bits of offset are enough.
 //!
 //! Indices are 32 bits wide where they surely fit. A guarded load reads the buffer's first element where its guard is false: that is
 //! cheaper than threads of a wave that part.
@@ -182,18 +182,25 @@ impl Printer<'_> {
         (idle > 1).then(|| format!("(uint32_t)thread % {idle}u == 0"))
     }
 
-    /// A guarded load: from the first element where the guard is false. `load` reads at the index `at`.
+    /// A guarded load: from the first element where the guard is false.
     pub(super) fn load_somewhere(
         &mut self,
         src: &[UopId],
         dtype: DType,
+        slot: u32,
         place: &str,
-        load: &str,
     ) -> Result<String> {
         let (gate, other) = (self.value(src[1])?, self.value(src[2])?);
         let (g, v) = (self.fresh("g"), self.fresh("l"));
         let c = scalar(dtype);
-        let load = load.replace("[at]", &format!("[{g} ? {place} : 0]"));
+        let element = memory(dtype);
+        let mut load = match self.k.params[slot as usize].elements < 1 << 28 {
+            true => format!("TINYC_AT({element}, p{slot}, {g} ? {place} : 0)"),
+            false => format!("p{slot}[{g} ? {place} : 0]"),
+        };
+        if dtype == DType::BF16 {
+            load = format!("tinyc_from_bf16({load})");
+        }
         self.line(&format!("const int {g} = {gate};"));
         self.line(&format!("{c} {v} = {load};"));
         Ok(format!("({g} ? {v} : {other})"))

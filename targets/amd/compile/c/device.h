@@ -12,6 +12,9 @@
         __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup"); \
     } while (0)
 #define TINYC_MATRIX_F16(a, b, sum) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sum)
+#define TINYC_AT(type, pointer, index)           \
+    (*(type TINYC_GLOBAL *)((uint8_t TINYC_GLOBAL *)(pointer) + \
+                            (uint32_t)((uint32_t)(index) * (uint32_t)sizeof(type))))
 #define TINYC_FMA16(a, b, c) __builtin_fmaf16(a, b, c)
 #define TINYC_FMA32(a, b, c) __builtin_fmaf(a, b, c)
 #define TINYC_FMA64(a, b, c) __builtin_fma(a, b, c)

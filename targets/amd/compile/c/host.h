@@ -25,6 +25,9 @@ static tinyc_f32x8 tinyc_matrix(tinyc_f16x16 a, tinyc_f16x16 b, tinyc_f32x8 sum)
     return sum;
 }
 #define TINYC_MATRIX_F16(a, b, sum) tinyc_matrix(a, b, sum)
+#define TINYC_AT(type, pointer, index)           \
+    (*(type TINYC_GLOBAL *)((uint8_t TINYC_GLOBAL *)(pointer) + \
+                            (uint32_t)((uint32_t)(index) * (uint32_t)sizeof(type))))
 #define TINYC_FMA16(a, b, c) ((_Float16)__builtin_fma((double)(a), (double)(b), (double)(c)))
 #define TINYC_FMA32(a, b, c) __builtin_fmaf(a, b, c)
 #define TINYC_FMA64(a, b, c) __builtin_fma(a, b, c)
