@@ -5,6 +5,7 @@ use super::lower::source;
 use super::rounding::{fma_directed, fma32};
 use super::{Handler, LANES, Lanes, Round, VCC, Wave, float};
 use crate::isa::{Half, Imm, Inst, Kind};
+use half::f16;
 
 /// The result of one of both.
 type Compute = Box<dyn Fn(&Wave) -> Lanes + Send + Sync>;
@@ -112,6 +113,16 @@ fn compute(half: &Half, literal: u32) -> Result<Compute, &'static str> {
             let b = args.raw(w, 1);
             let mask = w.s[VCC];
             std::array::from_fn(|l| if mask >> l & 1 != 0 { b[l] } else { a[l] })
+        }),
+        "v_dual_dot2acc_f32_f16" => Box::new(move |w| {
+            let (a, b) = (args.raw(w, 0), args.raw(w, 1));
+            let wide = |x: u32| f64::from(f16::from_bits(x as u16).to_f32());
+            let out = std::array::from_fn(|l| {
+                let c = f64::from(f32::from_bits(w.v[args.dst][l]));
+                let high = wide(a[l] >> 16) * wide(b[l] >> 16);
+                (wide(a[l]) * wide(b[l]) + high + c) as f32
+            });
+            finish(w, out)
         }),
         "v_dual_add_nc_u32" => ints(args, u32::wrapping_add),
         "v_dual_lshlrev_b32" => ints(args, |a, b| b << (a & 31)),

@@ -268,6 +268,7 @@ fn vector(i: &Inst) -> Result<Handler, &'static str> {
         .or_else(|| half_float::lower(name, args))
         .or_else(|| convert::lower(name, args))
         .or_else(|| compare::lower(name, args))
+        .or_else(|| packed::accumulate(name, args))
         .ok_or("an operation that is not simulated")?;
     Ok(move_lanes::wrap(i, handler))
 }

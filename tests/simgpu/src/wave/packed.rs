@@ -189,6 +189,22 @@ pub(super) fn lower(i: &Inst) -> Result<Handler, &'static str> {
     Ok(move_lanes::wrap(i, handler))
 }
 
+/// The two packed operations that have a short encoding and add to their result.
+pub(super) fn accumulate(name: &str, args: Args) -> Option<Handler> {
+    let mut args = Args {
+        sel: 0,
+        sel_hi: 7,
+        neg_hi: args.neg,
+        ..args
+    };
+    args.src[2] = Src::V(args.dst);
+    Some(match name {
+        "v_pk_fmac_f16" => floats(args, 3, fma16),
+        "v_dot2acc_f32_f16" => dot_floats(args, |x| f16::from_bits(x).to_f32()),
+        _ => return None,
+    })
+}
+
 fn other(name: &str, args: Args) -> Option<Handler> {
     Some(match name {
         "v_pk_fma_f16" => floats(args, 3, fma16),
