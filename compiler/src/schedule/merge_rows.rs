@@ -19,21 +19,27 @@ const MOST_NESTS: usize = 8;
 /// Merges where it pays.
 pub fn merge_rows(program: &mut Program, facts: &Facts) {
     let mut gone = vec![false; program.steps.len()];
-    while let Some((a, b, merged)) = find(program, &gone, facts) {
-        gone[a] = true;
-        program.steps[b].args = merged.1;
-        let origins: Vec<_> = program.steps[a].origins.clone();
-        let mut all = origins;
-        for origin in std::mem::take(&mut program.steps[b].origins) {
-            if !all.contains(&origin) {
-                all.push(origin);
+    while let Some((steps, merged)) = find(program, &gone, facts) {
+        let Some((&last, before)) = steps.split_last() else {
+            break;
+        };
+        program.steps[last].args = merged.1;
+        let mut all = Vec::new();
+        for &step in &steps {
+            for origin in std::mem::take(&mut program.steps[step].origins) {
+                if !all.contains(&origin) {
+                    all.push(origin);
+                }
             }
         }
-        let number = program.steps[b].kernel;
+        for &step in before {
+            gone[step] = true;
+        }
+        let number = program.steps[last].kernel;
         let mut kernel = merged.0;
         kernel.name = kernel_name(number, &all);
         kernel.origins.clone_from(&all);
-        program.steps[b].origins = all;
+        program.steps[last].origins = all;
         program.kernels[number] = kernel;
     }
     // Every kernel has one step here.
@@ -55,8 +61,8 @@ pub fn merge_rows(program: &mut Program, facts: &Facts) {
 
 type Merged = (Kernel, Vec<BufferId>);
 
-/// The next two steps to merge.
-fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(usize, usize, Merged)> {
+/// The next steps to merge, in order.
+fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(Vec<usize>, Merged)> {
     let mut writers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
     let mut readers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
     for (n, step) in program.steps.iter().enumerate().filter(|&(n, _)| !gone[n]) {
@@ -72,38 +78,60 @@ fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(usize, usize
             }
         }
     }
+    let one = |list: &FxHashMap<BufferId, Vec<usize>>, id: BufferId| match list.get(&id)?[..] {
+        [step] => Some(step),
+        _ => None,
+    };
     for (b, step) in program.steps.iter().enumerate().filter(|&(n, _)| !gone[n]) {
         for &between in &step.args {
             let buffer = program.buffer(between);
-            let (Some(&[a]), Some(&[reader])) = (
-                writers.get(&between).map(Vec::as_slice),
-                readers.get(&between).map(Vec::as_slice),
-            ) else {
+            let (Some(a), Some(all)) = (one(&writers, between), readers.get(&between)) else {
                 continue;
             };
             let internal = matches!(buffer.kind, BufferKind::Internal);
-            if !internal || reader != b || a >= b || buffer.bytes() < facts.l1_bytes {
+            if !internal || a >= b || buffer.bytes() < facts.l1_bytes || all.last() != Some(&b) {
                 continue;
             }
-            if !is_large(program, a, b, between, facts) {
+            // Another reader may come with them when `b` is all that its result is for (the sums of the exponentials of attention).
+            let (mut steps, mut scratch) = (vec![a], vec![between]);
+            for &other in &all[..all.len() - 1] {
+                let results = writes(program, other);
+                let [result] = results[..] else { continue };
+                let only = one(&writers, result) == Some(other) && one(&readers, result) == Some(b);
+                if only && matches!(program.buffer(result).kind, BufferKind::Internal) {
+                    steps.push(other);
+                    scratch.push(result);
+                }
+            }
+            steps.push(b);
+            if steps.len() != all.len() + 1 || !is_large(program, &steps, between, facts) {
                 continue;
             }
-            let merged = merge(program, a, b, between);
+            let merged = merge(program, &steps, &scratch);
             if merged.0.uops.src(merged.0.sink).len() <= MOST_NESTS && fits(&merged.0, facts) {
-                return Some((a, b, merged));
+                return Some((steps, merged));
             }
         }
     }
     None
 }
 
+/// Buffers that a step writes and others may read.
+fn writes(program: &Program, step: usize) -> Vec<BufferId> {
+    let step = &program.steps[step];
+    let params = &program.kernels[step.kernel].params;
+    let written = |p: &Param| matches!(p.access, Access::Write | Access::ReadWrite);
+    let args = step.args.iter().zip(params);
+    args.filter(|(_, p)| written(p)).map(|(&a, _)| a).collect()
+}
+
 /// True when it pays to keep a tensor out of memory: it is larger than what else goes in and comes out on each side, or it does not
 /// fit beside that into the second-level cache while all weights do.
-fn is_large(program: &Program, a: usize, b: usize, between: BufferId, facts: &Facts) -> bool {
+fn is_large(program: &Program, steps: &[usize], between: BufferId, facts: &Facts) -> bool {
     let bytes = program.buffer(between).bytes();
     let mut weights = 0;
     let mut larger = true;
-    for n in [a, b] {
+    for &n in steps {
         let mut others = 0;
         let step = &program.steps[n];
         for (&arg, param) in step.args.iter().zip(&program.kernels[step.kernel].params) {
@@ -170,26 +198,38 @@ fn again(kernel: &Kernel, rows: &[Vec<UopId>]) -> u64 {
     total
 }
 
-/// Step `a`'s nests before step `b`'s, the buffer between them scratch.
-fn merge(program: &Program, a: usize, b: usize, between: BufferId) -> Merged {
-    let (first, second) = (&program.steps[a], &program.steps[b]);
-    let (ka, kb) = (
-        &program.kernels[first.kernel],
-        &program.kernels[second.kernel],
-    );
+/// The steps' nests in their order, the buffers of `scratch` only between them.
+fn merge(program: &Program, steps: &[usize], scratch: &[BufferId]) -> Merged {
+    let first = &program.steps[steps[0]];
+    let mut kernel = program.kernels[first.kernel].clone();
     let mut args = first.args.clone();
-    let mut params: Vec<Param> = ka.params.clone();
+    for &step in &steps[1..] {
+        let step = &program.steps[step];
+        append(
+            &mut kernel,
+            &mut args,
+            &program.kernels[step.kernel],
+            &step.args,
+        );
+    }
+    for (arg, param) in args.iter().zip(&mut kernel.params) {
+        if scratch.contains(arg) {
+            param.access = Access::Scratch;
+        }
+    }
+    (kernel, args)
+}
+
+/// Adds the nests of a kernel with arguments `others` behind those of another with `args`.
+fn append(ka: &mut Kernel, args: &mut Vec<BufferId>, kb: &Kernel, others: &[BufferId]) {
     let mut slots = Vec::new();
-    for (&arg, param) in second.args.iter().zip(&kb.params) {
+    for (&arg, param) in others.iter().zip(&kb.params) {
         let known = args.iter().position(|&x| x == arg);
         slots.push(known.unwrap_or(args.len()) as u32);
         if known.is_none() {
             args.push(arg);
-            params.push(param.clone());
+            ka.params.push(param.clone());
         }
-    }
-    if let Some(slot) = args.iter().position(|&x| x == between) {
-        params[slot].access = Access::Scratch;
     }
     let mut g: Uops = ka.uops.clone();
     let top = g
@@ -226,13 +266,7 @@ fn merge(program: &Program, a: usize, b: usize, between: BufferId) -> Merged {
     let sink = substitute(&mut g, sink, &map);
     let mut stores = g.src(ka.sink).to_vec();
     stores.extend(g.src(sink).to_vec());
-    let sink = g.sink(&stores);
-    let kernel = Kernel {
-        name: kb.name.clone(),
-        uops: g,
-        sink,
-        params,
-        origins: Vec::new(),
-    };
-    (kernel, args)
+    ka.sink = g.sink(&stores);
+    ka.name.clone_from(&kb.name);
+    ka.uops = g;
 }

@@ -15,11 +15,31 @@ mod select;
 use super::builder::Builder;
 use super::channels::mark_channels;
 use super::ops::Op;
-use super::tensor::{Graph, TensorId};
+use super::tensor::{Graph, Tensor, TensorId};
 use crate::diag::Result;
+use crate::uop::DType;
+
+/// What the left operand of a matrix product is the softmax of, where nothing else reads that and a row of it is longer than a row of
+/// the right operand.
+fn softmax_of(graph: &Graph, readers: &[u32], product: &Tensor) -> Option<TensorId> {
+    let (left, right) = (product.src[0], graph.tensor(product.src[1]));
+    let softmax = graph.tensor(left);
+    let (rows, columns) = (softmax.shape.dims()?, right.shape.dims()?);
+    let last = rows.len() - 1;
+    let fits = softmax.op == Op::Softmax(last)
+        && softmax.dtype == DType::F32
+        && readers[left.0 as usize] == 1
+        && rows[last] > columns[columns.len() - 1];
+    fits.then(|| softmax.src[0])
+}
 
 /// Decomposes every composite.
 pub fn decompose(graph: &Graph) -> Result<Graph> {
+    let mut readers = vec![0u32; graph.tensors.len()];
+    let read = graph.tensors.iter().flat_map(|t| &t.src);
+    for id in read.chain(graph.outputs.iter().map(|o| &o.1)) {
+        readers[id.0 as usize] += 1;
+    }
     let mut b = Builder::new(&graph.name);
     let mut new: Vec<TensorId> = Vec::with_capacity(graph.tensors.len());
     // Inputs keep their order, whatever the order of their tensors.
@@ -36,7 +56,10 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
             Op::Input(i) => inputs[*i as usize],
             Op::Conv(a) => contraction::conv(&mut b, a, &src)?,
             Op::ConvTranspose(a) => contraction::conv_transpose(&mut b, a, &src)?,
-            Op::MatMul => contraction::matmul(&mut b, src[0], src[1])?,
+            Op::MatMul => match softmax_of(graph, &readers, t) {
+                Some(x) => norm::softmax_times(&mut b, new[x.0 as usize], src[1])?,
+                None => contraction::matmul(&mut b, src[0], src[1])?,
+            },
             Op::Pool(a) => pool::pool(&mut b, a, src[0])?,
             Op::Softmax(axis) => norm::softmax(&mut b, src[0], *axis, false)?,
             Op::LogSoftmax(axis) => norm::softmax(&mut b, src[0], *axis, true)?,

@@ -1,5 +1,6 @@
 //! Softmax and layer normalisation.
 
+use super::contraction::matmul;
 use crate::diag::Result;
 use crate::graph::builder::Builder;
 use crate::graph::ops::Op;
@@ -17,15 +18,33 @@ fn widen(b: &mut Builder, x: TensorId) -> Result<(TensorId, DType)> {
     Ok((wide, dtype))
 }
 
-/// exp(x - max) / sum, or its logarithm.
-pub fn softmax(b: &mut Builder, x: TensorId, axis: usize, log: bool) -> Result<TensorId> {
-    let (x, dtype) = widen(b, x)?;
+/// x - max, its exponential, and the sum of these.
+fn exponentials(b: &mut Builder, x: TensorId, axis: usize) -> Result<[TensorId; 3]> {
     let dims = b.dims(x)?;
     let max = b.reduce(ReduceOp::Max, x, &[axis], true)?;
     let max = b.expand(max, &dims)?;
     let d = b.push(Op::Binary(Binary::Sub), &[x, max])?;
     let e = b.unary(Unary::Exp, d)?;
     let sum = b.reduce(ReduceOp::Sum, e, &[axis], true)?;
+    Ok([d, e, sum])
+}
+
+/// `softmax(x) * values` over the last axis of `x`: the product with the exponentials is divided by their sum, which takes fewer divisions where
+/// a row of `x` is longer than a row of `values`.
+pub fn softmax_times(b: &mut Builder, x: TensorId, values: TensorId) -> Result<TensorId> {
+    let axis = b.dims(x)?.len() - 1;
+    let [_, e, sum] = exponentials(b, x, axis)?;
+    let y = matmul(b, e, values)?;
+    let dims = b.dims(y)?;
+    let sum = b.broadcast_to(sum, &dims)?;
+    b.push(Op::Binary(Binary::Div), &[y, sum])
+}
+
+/// exp(x - max) / sum, or its logarithm.
+pub fn softmax(b: &mut Builder, x: TensorId, axis: usize, log: bool) -> Result<TensorId> {
+    let (x, dtype) = widen(b, x)?;
+    let dims = b.dims(x)?;
+    let [d, e, sum] = exponentials(b, x, axis)?;
     let y = if log {
         let l = b.unary(Unary::Log, sum)?;
         let l = b.expand(l, &dims)?;
