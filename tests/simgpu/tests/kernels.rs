@@ -13,6 +13,7 @@ use half::f16;
 use tinyc_simgpu::code_object::CodeObject;
 use tinyc_simgpu::device::{Device, Fault, Loaded};
 use tinyc_simgpu::draw::Draw;
+use tinyc_simgpu::isa::Isa;
 use tinyc_simgpu::wave::{Class, Counters, FaultKind};
 
 /// A device with the kernels of `whole.c`.
@@ -335,4 +336,84 @@ fn faults_name_kernel_and_address() {
         .run("reduce", [1, 1, 1], [2048, 1, 1], &[a, a])
         .unwrap_err();
     assert!(matches!(fault, Fault::Launch { .. }), "{fault}");
+}
+
+/// Takes an instruction out of the code of a kernel and runs the kernel; whether that was found in one of several orders.
+fn found_without(object: &[u8], at: u64, expected: &[f32], x: &[f32], y: &[f32], n: usize) -> bool {
+    const NOP: u32 = 0xBF80_0000;
+    let mut code = CodeObject::parse(object).unwrap();
+    code.image[at as usize..at as usize + 4].copy_from_slice(&NOP.to_le_bytes());
+    (0..4).any(|seed| {
+        let mut device = Device::new(seed);
+        let code = device.load(&code).unwrap();
+        let mut bench = Bench {
+            device,
+            code,
+            draw: Draw::new(seed),
+        };
+        let (a, b) = (bench.map_floats(x), bench.map_floats(y));
+        let out = bench.device.memory.map(4 * n * n);
+        let groups = n as u32 / 16;
+        match bench.run(
+            "matmul",
+            [groups, groups, 1],
+            [16, 16, 1],
+            &[a, b, out, n as u64],
+        ) {
+            Ok(_) => bench.read_floats(out, n * n) != expected,
+            Err(_) => true,
+        }
+    })
+}
+
+/// Waits and barriers that are taken out of a compiled kernel are missed.
+#[test]
+fn waits_and_barriers_that_are_missing_are_missed() {
+    let Some(mut bench) = Bench::new(9) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let object = dir.path().join("whole.o");
+    clang::compile("whole.c", &["-O3".to_string()], &object);
+    let object = std::fs::read(&object).unwrap();
+    let code = CodeObject::parse(&object).unwrap();
+    let n = 64;
+    let (x, y) = (bench.floats(n * n), bench.floats(n * n));
+    let expected = product(&x, &y, n);
+    let mut starts: Vec<u64> = code.functions.iter().map(|f| f.1).collect();
+    starts.sort_unstable();
+    let start = code.functions.iter().find(|f| f.0 == "matmul").unwrap().1;
+    let end = starts
+        .iter()
+        .copied()
+        .find(|s| *s > start)
+        .unwrap_or(code.text.end);
+    let words = code.words();
+    let mut at = start;
+    let mut counts = [[0, 0]; 2];
+    let mut survived = Vec::new();
+    while at < end {
+        let Ok(inst) = Isa::gfx1100().decode(&words[((at - code.text.start) / 4) as usize..])
+        else {
+            break;
+        };
+        let kind = match inst.op.name.as_str() {
+            "s_waitcnt" => Some(0),
+            "s_barrier" => Some(1),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let found = found_without(&object, at, &expected, &x, &y, n);
+            counts[kind][usize::from(found)] += 1;
+            if !found {
+                survived.push(format!("{at:#x}: {inst}"));
+            }
+        }
+        at += 4 * inst.len() as u64;
+    }
+    let [[waits_missed, waits], [barriers_missed, barriers]] = counts;
+    eprintln!("found {waits} waits and {barriers} barriers; not found: {survived:?}");
+    // Waits before a barrier are for stores to local memory, which happen at once here.
+    assert!(barriers_missed == 0 && barriers >= 2, "{survived:?}");
+    assert!(waits >= 4 * waits_missed, "{survived:?}");
 }

@@ -3,7 +3,7 @@
 use super::lanes::{Args, Src};
 use super::{Handler, PRIVATE_BASE, SHARED_BASE, VCC, Wave};
 use super::{bits, compare, convert, cross, dual, flat, float, half_float, integer, lds};
-use super::{matrix, move_lanes, packed, scalar, scalar_flow, scalar_memory, wide};
+use super::{matrix, move_lanes, packed, scalar, scalar_flow, scalar_memory, waits, wide};
 use crate::isa::{Ext, Family, Field, Imm, Inst, Kind, NULL, Operand, VGPR};
 
 /// What an instruction occupies.
@@ -104,7 +104,10 @@ pub fn lower(i: &Inst, after: u64) -> Result<Lowered, &'static str> {
         }
         Family::Smem => match i.op.dsts.is_empty() {
             true => (Action::Nothing, Class::Wait),
-            false => (Action::Run(scalar_memory::lower(i)?), Class::ScalarMemory),
+            false => (
+                Action::Run(waits::defer(i, scalar_memory::lower(i)?)),
+                Class::ScalarMemory,
+            ),
         },
         Family::Vop1 | Family::Vop2 | Family::Vopc | Family::Vop3 => {
             let class = match TRANSCENDENTAL.iter().any(|t| name.starts_with(t)) {
@@ -116,7 +119,7 @@ pub fn lower(i: &Inst, after: u64) -> Result<Lowered, &'static str> {
         Family::Vop3p if i.op.has("wmma") => (Action::Run(matrix::lower(i)?), Class::Matrix),
         Family::Vop3p => (Action::Run(packed::lower(i)?), Class::Vector),
         Family::Vopd => (Action::Run(dual::lower(i)?), Class::Dual),
-        Family::Ds => (Action::Run(lds::lower(i)?), Class::Lds),
+        Family::Ds => (Action::Run(waits::defer(i, lds::lower(i)?)), Class::Lds),
         Family::Flat | Family::Global | Family::Scratch => {
             let class = match (i.layout.family, name) {
                 (Family::Scratch, _) => Class::Scratch,
@@ -124,7 +127,7 @@ pub fn lower(i: &Inst, after: u64) -> Result<Lowered, &'static str> {
                 (_, n) if n.contains("store") => Class::Store,
                 _ => Class::Load,
             };
-            (Action::Run(flat::lower(i)?), class)
+            (Action::Run(waits::defer(i, flat::lower(i)?)), class)
         }
         // Caches are not simulated here: there is nothing to invalidate.
         Family::Buffer => (Action::Nothing, Class::Wait),

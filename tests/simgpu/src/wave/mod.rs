@@ -23,6 +23,7 @@ mod rounding;
 mod scalar;
 mod scalar_flow;
 mod scalar_memory;
+mod waits;
 mod wide;
 
 pub use lower::{Action, Class, Condition, Lowered, lower};
@@ -197,6 +198,8 @@ pub struct Wave {
     pub scratch_lane: usize,
     /// The first operand after lanes moved.
     pub(crate) moved: Lanes,
+    /// Loads that were not waited for, for both counters.
+    pub(crate) pending: [waits::Pending; 2],
     /// Instructions executed.
     pub clock: u64,
 }
@@ -220,6 +223,7 @@ impl Wave {
             scratch: poison.iter().copied().cycle().take(scratch).collect(),
             scratch_lane,
             moved: [0; LANES],
+            pending: Default::default(),
             clock: 0,
         }
     }

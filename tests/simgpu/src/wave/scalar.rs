@@ -2,6 +2,7 @@
 
 use super::lanes::Src;
 use super::lower::source;
+use super::waits::Counter;
 use super::{EXEC, Handler, M0, Mode, VCC, Wave};
 use crate::isa::{Family, Field, Imm, Inst, Kind};
 
@@ -329,6 +330,18 @@ fn sopk(i: &Inst, d: usize, src: [Src; 2], after: u64) -> Option<Handler> {
             w.jump = Some(after.wrapping_add_signed(i64::from(signed) * 4));
             Ok(())
         }),
+        "s_waitcnt_vmcnt" | "s_waitcnt_lgkmcnt" => {
+            let counter = match name {
+                "s_waitcnt_vmcnt" => Counter::Vector,
+                _ => Counter::Local,
+            };
+            Box::new(move |w, _| {
+                // The count is the sum of a register, usually null, and the constant.
+                let left = w.s[d].wrapping_add(simm);
+                w.wait(counter, left);
+                Ok(())
+            })
+        }
         n if n.starts_with("s_waitcnt") => Box::new(|_, _| Ok(())),
         _ => return None,
     })

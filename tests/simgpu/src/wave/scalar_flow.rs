@@ -1,6 +1,7 @@
 //! Branches, barriers, waits. In: SOPP instructions. Out: actions.
 
 use super::lower::{Action, Condition};
+use super::waits::Counter;
 use super::{EXEC, Mode, VCC};
 use crate::isa::{Field, Inst};
 
@@ -27,6 +28,16 @@ pub(super) fn lower(i: &Inst) -> Result<Action, &'static str> {
         }))),
         "s_denorm_mode" => Ok(Action::Run(Box::new(move |w, _| {
             w.mode = Mode::of(w.mode.bits & !0xF0 | (value & 0xF) << 4);
+            Ok(())
+        }))),
+        "s_waitcnt" => Ok(Action::Run(Box::new(move |w, _| {
+            w.wait(Counter::Vector, value >> 10 & 63);
+            w.wait(Counter::Local, value >> 4 & 63);
+            Ok(())
+        }))),
+        "s_wait_idle" => Ok(Action::Run(Box::new(move |w, _| {
+            w.wait(Counter::Vector, 0);
+            w.wait(Counter::Local, 0);
             Ok(())
         }))),
         "s_trap" => Err("a trap"),
