@@ -6,7 +6,7 @@ use crate::opt::{Choices, optimise_with};
 use crate::program::interp::{Scalar, run_kernel};
 use crate::program::{Access, Bytes, Kernel, Layout, Weight};
 use crate::search::Point;
-use crate::target::Facts;
+use crate::target::{Facts, Gpu};
 use crate::uop::{Binary, DType, ReduceOp, Unary};
 use proptest::prelude::*;
 
@@ -19,6 +19,26 @@ fn facts(registers: u32, bytes: u32) -> Facts {
         parallel_threshold: 256,
         l1_bytes: 256,
         ..Facts::default()
+    }
+}
+
+/// A device with so many processors for work-groups: many keep few threads busy with long sums, few take large tiles.
+fn device(units: u32) -> Facts {
+    Facts {
+        channel_block: 1,
+        gpu: Some(Gpu {
+            wave_lanes: 8,
+            group_threads: 256,
+            compute_units: units,
+            unit_waves: 8,
+            thread_registers: 256,
+            unit_registers: 1 << 16,
+            group_memory_bytes: 1 << 16,
+            group_memory_banks: 32,
+            load_bytes: 16,
+            matrix_tiles: Vec::new(),
+        }),
+        ..facts(64, 16)
     }
 }
 
@@ -349,6 +369,7 @@ proptest! {
         let z = h.softmax(z);
         h.output(z);
         check(&h, &if wide { facts(32, 64) } else { facts(16, 16) });
+        check(&h, &device(if wide { 1 } else { 64 }));
     }
 
     #[test]
@@ -362,6 +383,7 @@ proptest! {
         let o = h.matmul(p, u);
         h.output(o);
         check(&h, &facts(32, 64));
+        check(&h, &device(1 + 8 * (m % 2) as u32));
     }
 
     #[test]
@@ -382,5 +404,6 @@ proptest! {
         let sum = h.add(Op::Binary(Binary::Add), &[w, z], &d);
         h.output(sum);
         check(&h, &facts(32, 16));
+        check(&h, &device(1 + 8 * u32::from(kind)));
     }
 }

@@ -72,10 +72,12 @@ fn every_kernel_becomes_a_code_object() {
 fn other_chips_compile() {
     for chip in [Chip::Gfx1201, Chip::Gfx942] {
         let Some(device) = ready(chip) else { return };
-        for name in ["mnist", "gpt2_block"] {
-            let graph = tinyc_models::by_name(name).unwrap();
+        for (name, graph) in models() {
             let model = device.build(&build(graph, &device)).unwrap();
-            assert!(!model.code.is_empty());
+            for code in &model.code {
+                let private = code.descriptor.private_bytes;
+                assert!(private <= PRIVATE, "{name}: {}: {private}", code.name);
+            }
         }
     }
 }
