@@ -114,13 +114,13 @@ impl CodeObject {
                 false => (image.len() as u64).next_multiple_of(align),
             };
             let size = section.sh_size(endian);
-            let end = place.checked_add(size).filter(|e| *e < 1 << 31);
+            let end = place.checked_add(size).filter(|e| *e < 1 << 28);
             let end = end.ok_or(CodeError("a section is too large".to_string()))? as usize;
             if image.len() < end {
                 image.resize(end, 0);
             }
             if kind != elf::SHT_NOBITS {
-                let into = image.get_mut(place as usize..place as usize + data.len());
+                let into = slice(&mut image, place, data.len());
                 into.ok_or(CodeError("a section longer than it says".to_string()))?
                     .copy_from_slice(data);
             }
@@ -137,7 +137,7 @@ impl CodeObject {
                 true => Some(value),
                 false => {
                     let section = places.get(usize::from(symbol.st_shndx(endian).0))?;
-                    section.map(|p| p + value)
+                    section.map(|p| p.wrapping_add(value))
                 }
             }
         };
@@ -169,7 +169,7 @@ impl CodeObject {
             let Some(kernel) = name.strip_suffix(".kd") else {
                 continue;
             };
-            let bytes = image.get(place as usize..place as usize + Descriptor::BYTES);
+            let bytes = slice(&mut image, place, Descriptor::BYTES).map(|b| &*b);
             let bytes: &[u8; 64] = bytes
                 .and_then(|b| b.try_into().ok())
                 .ok_or(CodeError(format!("{kernel}: the descriptor is cut off")))?;
@@ -205,6 +205,12 @@ impl CodeObject {
     }
 }
 
+/// So many bytes of the image, if they are there.
+fn slice(image: &mut [u8], at: u64, bytes: usize) -> Option<&mut [u8]> {
+    let at = usize::try_from(at).ok()?;
+    image.get_mut(at..at.checked_add(bytes)?)
+}
+
 /// Relocations of AMD GPUs: distances.
 const REL32: u32 = 4;
 const REL64: u32 = 5;
@@ -233,7 +239,7 @@ fn relocate(
         REL32_HI => ((distance >> 32) as u32).to_le_bytes().to_vec(),
         _ => return Err(CodeError(format!("relocation of kind {kind}"))),
     };
-    let into = image.get_mut(at as usize..at as usize + bytes.len());
+    let into = slice(image, at, bytes.len());
     into.ok_or(CodeError("a relocation outside of its section".to_string()))?
         .copy_from_slice(&bytes);
     Ok(())

@@ -108,7 +108,8 @@ pub struct Launch {
 /// Limits of the chip.
 const MAX_THREADS: u32 = 1024;
 const MAX_LDS: usize = 64 * 1024;
-const MAX_SCRATCH: usize = 1 << 20;
+const MAX_SCRATCH: usize = 1 << 17;
+const MAX_GROUPS: u64 = 1 << 26;
 /// Work-groups that run in turns.
 const RESIDENT: usize = 3;
 /// Longest turn, in instructions.
@@ -365,16 +366,16 @@ fn fault(
 
 /// Whether the chip can run it.
 fn check(launch: &Launch) -> Result<(), String> {
-    let threads = launch
-        .threads
-        .iter()
-        .map(|t| u64::from(*t))
-        .product::<u64>();
-    let groups = launch.groups.iter().map(|t| u64::from(*t)).product::<u64>();
+    let product = |all: &[u32; 3]| {
+        let all = all.iter().map(|n| u64::from(*n));
+        all.fold(1u64, u64::saturating_mul)
+    };
+    let threads = product(&launch.threads);
+    let groups = product(&launch.groups);
     if threads == 0 || threads > u64::from(MAX_THREADS) {
         return Err(format!("work-groups of {:?} work-items", launch.threads));
     }
-    if groups == 0 || groups > 1 << 31 {
+    if groups == 0 || groups > MAX_GROUPS {
         return Err(format!("{:?} work-groups", launch.groups));
     }
     if launch.lds > MAX_LDS {

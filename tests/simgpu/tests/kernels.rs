@@ -417,3 +417,55 @@ fn waits_and_barriers_that_are_missing_are_missed() {
     assert!(barriers_missed == 0 && barriers >= 2, "{survived:?}");
     assert!(waits >= 4 * waits_missed, "{survived:?}");
 }
+
+/// Damaged code objects are read, or refused; their kernels run, or fault: nothing else.
+#[test]
+fn damaged_code_objects_do_no_harm() {
+    if !clang::available() {
+        eprintln!("skipped: clang-19 is missing");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let object = dir.path().join("whole.o");
+    clang::compile("whole.c", &["-O3".to_string()], &object);
+    let whole = std::fs::read(&object).unwrap();
+    let mut draw = Draw::new(21);
+    let (mut read, mut ran) = (0, 0);
+    for _ in 0..1500 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + draw.below(4) {
+            let at = draw.below(bytes.len() as u64) as usize;
+            bytes[at] = draw.bits() as u8;
+        }
+        if draw.below(10) == 0 {
+            bytes.truncate(draw.below(bytes.len() as u64) as usize);
+        }
+        let Ok(code) = CodeObject::parse(&bytes) else {
+            continue;
+        };
+        read += 1;
+        let mut device = Device::new(1);
+        device.limit = 200_000;
+        let Ok(loaded) = device.load(&code) else {
+            continue;
+        };
+        let memory = device.memory.map(1 << 16);
+        let arguments: Vec<u8> = [memory, memory, memory, 32]
+            .iter()
+            .flat_map(|a| a.to_le_bytes())
+            .collect();
+        let arguments = device.arguments(&arguments).unwrap();
+        let name = ["matmul", "reduce", "wmma", "softmax"][draw.below(4) as usize];
+        let threads = if name == "matmul" {
+            [16, 16, 1]
+        } else {
+            [32, 1, 1]
+        };
+        ran += usize::from(
+            device
+                .dispatch(&loaded, name, [2, 2, 1], threads, arguments)
+                .is_ok(),
+        );
+    }
+    assert!(read > 500 && ran > 200, "{read} read, {ran} ran");
+}
