@@ -96,16 +96,20 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
         }
         Opt::Lanes { axis, by } => {
             let (n, range) = find(work, nests, *axis)?;
-            let mut mine = work.reduces(&nests[n]);
-            mine.retain(|&r| work.g.src(r)[1..].contains(&range));
-            let [reduce] = mine[..] else {
-                return Err("not exactly one reduce runs over the range".into());
-            };
+            let reduce = reduce_over(work, &nests[n], range)?;
             let has = |r: &UopId| work.axis(*r) == Axis::Vector;
             if *by < 2 || work.extent(range) < *by || work.g.src(reduce)[1..].iter().any(has) {
                 return Err("the reduce is too short or has lanes already".into());
             }
             work.lanes(&mut nests[n], reduce, range, *by);
+        }
+        Opt::Parts { axis, by } => {
+            let (n, range) = find(work, nests, *axis)?;
+            let reduce = reduce_over(work, &nests[n], range)?;
+            if *by < 2 || work.extent(range) % by != 0 || work.axis(range) != Axis::Loop {
+                return Err(format!("the range has no {by} parts"));
+            }
+            super::parts::split(work, &mut nests[n], reduce, range, *by);
         }
         Opt::Chunk { axis, by } => {
             let (n, range) = find(work, nests, *axis)?;
@@ -144,6 +148,16 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
         }
     }
     Ok(())
+}
+
+/// The one reduce over a range.
+fn reduce_over(work: &Work<'_>, nest: &Nest, range: UopId) -> Legal<UopId> {
+    let mut mine = work.reduces(nest);
+    mine.retain(|&r| work.g.src(r)[1..].contains(&range));
+    match mine[..] {
+        [reduce] => Ok(reduce),
+        _ => Err("not exactly one reduce runs over the range".into()),
+    }
 }
 
 fn number(nests: &[Nest], number: u32) -> Legal<usize> {

@@ -11,6 +11,7 @@ use super::choices;
 use super::chunk;
 use super::nest::{AccessTo, Nest, Work};
 use super::pad::pad_to;
+use super::parts;
 use crate::target::Facts;
 use crate::uop::{Axis, Binary, Op, ReduceOp, UopId};
 
@@ -350,7 +351,7 @@ fn tile_rows(
                 }
             }
         }
-        order(work, &mut nest, lane, &unrolled, blocks);
+        order(work, &mut nest, lane, &unrolled, blocks, facts);
         out.push(nest);
     }
     out
@@ -404,6 +405,7 @@ fn order(
     lane: UopId,
     unrolled: &[UopId],
     blocks: Option<UopId>,
+    facts: &Facts,
 ) {
     let Some(product) = find_product(work, nest, lane) else {
         return;
@@ -470,6 +472,15 @@ fn order(
     nest.order = keyed.into_iter().map(|k| k.1).collect();
     if !depthwise {
         choices::unroll_steps(work, nest, &reduce_ranges);
+        let results = unrolled.iter().map(|&r| work.extent(r)).product();
+        let columns = unrolled
+            .iter()
+            .filter(|&&r| work.depends(product.columns, r));
+        let vectors = columns.map(|&r| work.extent(r)).product();
+        // The reduce may be another node by now.
+        if let Some(product) = find_product(work, nest, lane) {
+            parts::choose(work, nest, product.reduce, results, vectors, facts);
+        }
     } else {
         // Few taps: unrolled, so that weights and neighbouring columns stay in registers.
         let taps: i64 = reduce_ranges.iter().map(|&r| work.extent(r)).product();

@@ -23,6 +23,7 @@ mod nest;
 mod opts;
 mod pad;
 mod parallel;
+mod parts;
 mod rows;
 mod vectors;
 mod weights;

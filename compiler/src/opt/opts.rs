@@ -84,6 +84,13 @@ pub enum Opt {
         /// Lanes.
         by: i64,
     },
+    /// A reduce keeps so many partial results, of every so-many-th step each, and combines them at the end.
+    Parts {
+        /// A range of the reduce.
+        axis: At,
+        /// How many; divides.
+        by: i64,
+    },
     /// The nest order, outermost first. Given last.
     Order {
         /// Number of the nest.
@@ -158,6 +165,7 @@ impl fmt::Display for Opt {
                 f.write_str(")")
             }
             Opt::Lanes { axis, by } => write!(f, "lanes({axis},{by})"),
+            Opt::Parts { axis, by } => write!(f, "parts({axis},{by})"),
             Opt::Chunk { axis, by } => write!(f, "chunk({axis},{by})"),
             Opt::Join { nest, with, depth } => write!(f, "join({nest},{with},{depth})"),
             Opt::Order { nest, ranges } => {
@@ -269,6 +277,13 @@ impl FromStr for Opt {
                 },
                 2,
             ),
+            "parts" => (
+                Opt::Parts {
+                    axis: at(0)?,
+                    by: number(1)?,
+                },
+                2,
+            ),
             "chunk" => (
                 Opt::Chunk {
                     axis: at(0)?,
@@ -342,10 +357,10 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) chunk(0.6,64) join(1,0,2) \
+        let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) chunk(0.6,64) parts(0.6,4) join(1,0,2) \
                     order(0,5,3,7) pack(2,0) flatten(0,1,2) cover(0.3,64) stage(1,0.3) tensorcore(16,16,32)";
         let opts = parse_opts(text).unwrap();
-        assert_eq!(opts.len(), 13);
+        assert_eq!(opts.len(), 14);
         assert_eq!(parse_opts(&print_opts(&opts)).unwrap(), opts);
         let json = serde_json::to_string(&opts).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Opt>>(&json).unwrap(), opts);

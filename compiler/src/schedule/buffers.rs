@@ -19,7 +19,7 @@ use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
 use crate::graph::{Graph, Op, TensorId};
 use crate::target::Facts;
-use crate::uop::{Axis, Binary, DType, UopId, Uops};
+use crate::uop::{Axis, Binary, Bounds, DType, UopId, Uops};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A loop nest: a stored tensor or a model output.
@@ -45,6 +45,8 @@ pub struct Buffers {
     pub column: FxHashMap<TensorId, usize>,
     /// Stored tensors that a contraction reads or makes.
     pub contracted: FxHashSet<TensorId>,
+    /// How far along each dimension stored tensors are read, where that is less than all: no more of them is computed.
+    pub read: FxHashMap<TensorId, Vec<i64>>,
 }
 
 /// One question: the value of a tensor at an index, inside the nest of a root.
@@ -85,6 +87,8 @@ struct Analysis<'a> {
 const MAX_INLINED: usize = 160;
 /// More distinct questions than this are answered from memory.
 const MAX_REQUESTS: usize = 6;
+/// A tensor is cut to what is read where that is at most this part of it: less saves nothing, and rows may lie worse.
+const WORTH_CUTTING: f64 = 0.95;
 
 /// Decides for the whole graph. `dims` are the shapes of all tensors.
 pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result<Buffers> {
@@ -138,7 +142,10 @@ impl Analysis<'_> {
 
     /// Fresh ranges for a root's own loops.
     fn root_index(&mut self, root: Root, id: TensorId) -> Vec<UopId> {
-        let dims = self.dims[id.0 as usize].clone();
+        let mut dims = self.dims[id.0 as usize].clone();
+        if let (Root::Stored(_), Some(read)) = (root, self.out.read.get(&id)) {
+            dims.clone_from(read);
+        }
         let channels = self.graph.tensor(id).channels.map(usize::from);
         let mut index = Vec::with_capacity(dims.len());
         for (dim, &extent) in dims.iter().enumerate() {
@@ -225,9 +232,10 @@ impl Analysis<'_> {
         }
     }
 
-    /// Notes what the readers of a stored tensor want of its layout.
+    /// Notes what the readers of a stored tensor want of it and of its layout.
     fn store(&mut self, id: TensorId, requests: &[Request]) {
         self.out.stored.insert(id);
+        self.note_what_is_read(id, requests);
         for request in requests.iter().filter(|r| r.contracting) {
             self.out.contracted.insert(id);
             let Some(&(column, _)) = self.innermost.get(&request.root) else {
@@ -242,6 +250,26 @@ impl Analysis<'_> {
             if let [dim] = dims[..] {
                 self.out.column.entry(id).or_insert(dim);
             }
+        }
+    }
+
+    /// Windows may leave out the last rows and columns: a pool of 3 x 3 reads 12 rows of 14.
+    fn note_what_is_read(&mut self, id: TensorId, requests: &[Request]) {
+        if matches!(self.graph.tensor(id).op, Op::Concat(_) | Op::Scatter(_)) {
+            return;
+        }
+        let dims = &self.dims[id.0 as usize];
+        let mut bounds = Bounds::new();
+        let mut read = vec![1; dims.len()];
+        for request in requests {
+            for ((r, &index), &all) in read.iter_mut().zip(&request.index).zip(dims) {
+                let last = bounds.of(&self.g, index).1;
+                *r = last.saturating_add(1).clamp(*r, all.max(1));
+            }
+        }
+        let size = |dims: &[i64]| dims.iter().product::<i64>() as f64;
+        if size(&read) <= WORTH_CUTTING * size(dims) {
+            self.out.read.insert(id, read);
         }
     }
 
@@ -397,7 +425,11 @@ impl Analysis<'_> {
     }
 
     fn root_size(&self, root: Root) -> f64 {
-        self.numel(self.root_tensor(root))
+        let id = self.root_tensor(root);
+        match (root, self.out.read.get(&id)) {
+            (Root::Stored(_), Some(read)) => read.iter().product::<i64>().max(1) as f64,
+            _ => self.numel(id),
+        }
     }
 
     /// The tensor whose elements a root's loops run over.

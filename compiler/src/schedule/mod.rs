@@ -54,6 +54,11 @@ impl Scheduler<'_> {
     fn dims(&self, id: TensorId) -> &[i64] {
         &self.dims[id.0 as usize]
     }
+    /// What is stored of a tensor: no further than it is read.
+    fn stored_dims(&self, id: TensorId) -> &[i64] {
+        let read = self.buffers.read.get(&id);
+        read.map_or_else(|| self.dims(id), Vec::as_slice)
+    }
     fn in_memory(&self, id: TensorId) -> bool {
         self.buffers.stored.contains(&id)
     }
@@ -109,9 +114,11 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
         .stored
         .iter()
         .map(|&id| {
+            let all = &dims[id.0 as usize];
+            let stored = buffers.read.get(&id).unwrap_or(all);
             (
                 id,
-                layouts::choose_layout(graph, id, &dims[id.0 as usize], &buffers, facts),
+                layouts::choose_layout(graph, id, stored, &buffers, facts),
             )
         })
         .collect();

@@ -12,6 +12,9 @@ use crate::uop::{Axis, Binary, DType, Op as U, ReduceOp, Type, UopId, Uops, simp
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
+/// Most slabs around a padded tensor that are written apart.
+const MOST_SLABS: usize = 6;
+
 /// A kernel under construction.
 pub struct Nests<'a> {
     scheduler: &'a Scheduler<'a>,
@@ -64,8 +67,26 @@ impl<'a> Nests<'a> {
                     self.store(target, value, &index);
                 }
             }
+            // Its source, then what lies around it: no element asks where it is.
+            Op::Pad { pads, value } if expanded && self.is_frame(id, pads) => {
+                self.note(id);
+                let inner = self.scheduler.dims(tensor.src[0]).to_vec();
+                let ranges = self.ranges(&inner);
+                let copied = self.value(tensor.src[0], &ranges, None)?;
+                let index: Vec<UopId> = ranges
+                    .iter()
+                    .zip(pads)
+                    .map(|(&r, &(low, _))| self.g.add_const(r, low))
+                    .collect();
+                self.store(target, copied, &index);
+                let fill = self.g.constant(tensor.dtype.scalar(), *value);
+                self.fill_around(target, &inner, pads, true, fill);
+            }
             _ => {
-                let dims = self.scheduler.dims(id).to_vec();
+                let dims = match self.root {
+                    Some(_) => self.scheduler.stored_dims(id).to_vec(),
+                    None => self.scheduler.dims(id).to_vec(),
+                };
                 let ranges = self.ranges(&dims);
                 let value = match (&tensor.op, self.root) {
                     (Op::Scatter(_), Some(_)) => {
@@ -172,13 +193,36 @@ impl<'a> Nests<'a> {
         self.stores.push(store);
     }
 
-    /// Writes the zeros around a stored tensor, slab by slab.
+    /// True when a pad adds to some dimensions, takes from none, and all of it is stored.
+    fn is_frame(&self, id: TensorId, pads: &[(i64, i64)]) -> bool {
+        let source = self.scheduler.graph.tensor(id).src[0];
+        let whole = self.scheduler.stored_dims(id) == self.scheduler.dims(id);
+        let few = pads.iter().filter(|&&p| p != (0, 0)).count() <= MOST_SLABS / 2;
+        let empty = self.scheduler.dims(source).contains(&0);
+        whole && few && !empty && pads.iter().all(|p| p.0 >= 0 && p.1 >= 0)
+    }
+
+    /// Writes the zeros around a stored tensor.
     fn fill_halo(&mut self, id: TensorId, target: Slot) {
         let layout = self.scheduler.layout(id);
-        let dims = self.scheduler.dims(id).to_vec();
+        let dims = self.scheduler.stored_dims(id).to_vec();
+        let halo: Vec<(i64, i64)> = (0..dims.len()).map(|d| layout.halo_of(d)).collect();
         let zero = self.g.number(self.scheduler.graph.tensor(id).dtype, 0.0);
+        self.fill_around(target, &dims, &halo, false, zero);
+    }
+
+    /// Writes a constant around a box of `dims` elements, slab by slab: `around` says how far in each dimension. The box
+    /// begins at the halo's end when `inside` the tensor, else at zero.
+    fn fill_around(
+        &mut self,
+        target: Slot,
+        dims: &[i64],
+        around: &[(i64, i64)],
+        inside: bool,
+        fill: UopId,
+    ) {
         for dim in 0..dims.len() {
-            let (low, high) = layout.halo_of(dim);
+            let (low, high) = around[dim];
             for (start, count) in [(-low, low), (dims[dim], high)] {
                 if count == 0 {
                     continue;
@@ -186,11 +230,12 @@ impl<'a> Nests<'a> {
                 // Dims before this one cover their halo too, so that corners are written once.
                 let mut index = Vec::new();
                 for (d, &extent) in dims.iter().enumerate() {
-                    let (l, h) = if d < dim { (0, 0) } else { layout.halo_of(d) };
+                    let (l, h) = if d < dim { (0, 0) } else { around[d] };
                     let (from, n) = match d.cmp(&dim) {
                         std::cmp::Ordering::Equal => (start, count),
                         _ => (-l, extent + l + h),
                     };
+                    let from = from + if inside { around[d].0 } else { 0 };
                     let place = if n == 1 {
                         self.g.index(from)
                     } else {
@@ -200,7 +245,7 @@ impl<'a> Nests<'a> {
                     };
                     index.push(place);
                 }
-                self.store(target, zero, &index);
+                self.store(target, fill, &index);
             }
         }
     }

@@ -281,11 +281,63 @@ fn a_flattened_image_is_stored_as_an_image() {
     let y = h.matmul(flat, w, 1, 512, 10);
     h.output(y);
     let program = h.schedule();
-    let stored: Vec<_> = program
-        .buffers
-        .iter()
-        .filter(|b| matches!(b.kind, BufferKind::Internal))
-        .map(|b| b.layout.shape.clone())
-        .collect();
-    assert_eq!(stored, [[1, 32, 4, 4]]);
+    assert_eq!(stored_shapes(&program), [[1, 32, 4, 4]]);
+}
+
+fn stored_shapes(program: &Program) -> Vec<Vec<i64>> {
+    let internal = |b: &&Buffer| matches!(b.kind, BufferKind::Internal);
+    let buffers = program.buffers.iter().filter(internal);
+    buffers.map(|b| b.layout.shape.clone()).collect()
+}
+
+#[test]
+fn rows_that_no_window_reads_are_not_computed() {
+    let mut h = Hand::default();
+    let (a, w) = (h.input(&[14, 64]), h.weight(&[64, 16]));
+    let y = h.matmul(a, w, 14, 64, 16);
+    let window = Op::Window {
+        axis: 0,
+        size: 3,
+        stride: 3,
+        dilation: 1,
+    };
+    let y = h.add(window, &[y], &[4, 3, 16]);
+    let max = Op::Reduce {
+        op: ReduceOp::Max,
+        axes: vec![1],
+    };
+    let y = h.add(max, &[y], &[4, 16]);
+    h.output(y);
+    assert_eq!(stored_shapes(&h.schedule()), [[12, 16]]);
+}
+
+#[test]
+fn a_padded_input_is_copied_and_framed() {
+    let mut h = Hand::default();
+    let x = h.input(&[40, 60]);
+    let pads = vec![(1, 2), (0, 3)];
+    let x = h.add(Op::Pad { pads, value: 0 }, &[x], &[43, 63]);
+    let window = Op::Window {
+        axis: 0,
+        size: 3,
+        stride: 1,
+        dilation: 1,
+    };
+    let taps = h.add(window, &[x], &[41, 3, 63]);
+    let w = h.weight(&[8, 3]);
+    let taps = h.add(Op::Reshape, &[taps], &[1, 41, 3, 63]);
+    let taps = h.add(Op::Expand, &[taps], &[8, 41, 3, 63]);
+    let w = h.add(Op::Reshape, &[w], &[8, 1, 3, 1]);
+    let w = h.add(Op::Expand, &[w], &[8, 41, 3, 63]);
+    let product = h.add(Op::Binary(Binary::Mul), &[taps, w], &[8, 41, 3, 63]);
+    let sum = Op::Reduce {
+        op: ReduceOp::Sum,
+        axes: vec![2],
+    };
+    let y = h.add(sum, &[product], &[8, 41, 63]);
+    h.output(y);
+    let program = h.schedule();
+    assert_eq!(stored_shapes(&program), [[43, 63]]);
+    // What is inside, and slabs above, below and to the right.
+    assert_eq!(shape_of(&program)[0], (0, 4));
 }
