@@ -132,7 +132,7 @@ fn matrix_instructions_run_on_the_device() {
         return;
     };
     let (device, reference) = (Simulated(target), reference());
-    for (rows, depth, columns) in [(256, 64, 128), (197, 192, 192)] {
+    for (rows, depth, columns) in [(1024, 1024, 1024), (197, 192, 192)] {
         let graph = product_of_halves(rows, depth, columns);
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         let far = distance(&found[0], &expected[0]);

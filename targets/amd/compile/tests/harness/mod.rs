@@ -91,9 +91,6 @@ pub fn models() -> Vec<(String, Graph)> {
     let Some(dir) = std::env::var_os("TINYC_MODELS").map(PathBuf::from) else {
         return out;
     };
-    // The only dimension that any of them leaves open.
-    let mut options = LoadOptions::default();
-    options.dims.push(("sequence".into(), 576));
     for name in [
         "mnist_opt",
         "mnist_pytorch",
@@ -102,11 +99,10 @@ pub fn models() -> Vec<(String, Graph)> {
         "resnet18",
         "mobilenet_v2",
         "deit_tiny",
-        "silero_vad_ifless",
     ] {
         let path = dir.join(format!("{name}.onnx"));
         if path.is_file() {
-            let imported = load(&path, &options).unwrap();
+            let imported = load(&path, &LoadOptions::default()).unwrap();
             out.push((name.to_string(), imported.graph));
         }
     }
