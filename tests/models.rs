@@ -4,14 +4,14 @@
 //! Comparisons with ONNX Runtime need Python (see `tests/run.sh`), models beside the repository need `../shared`; without
 //! them a test says that it skips. A model passes when the relative norm of every output is at most 1e-4.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tinyc_compiler::driver::{Options, Silent, compile};
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::target::{Session, Target};
 use tinyc_target_cpu::CpuTarget;
-use tinyc_tests::{python, root, run, run_tinyc, shared};
+use tinyc_tests::{files, python, root, run, run_tinyc, shared};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -87,26 +87,6 @@ fn results_do_not_depend_on_threads() {
         assert!(one == two, "{name}: 1 and 2 threads differ");
         assert!(one.iter().flatten().any(|&b| b != 0), "{name}: all zero");
     }
-}
-
-/// All files below a folder, with their bytes.
-fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut out = Vec::new();
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).expect("readable") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let bytes = std::fs::read(&path).expect("readable");
-                let name = path.strip_prefix(dir).expect("below").to_path_buf();
-                out.push((name, bytes));
-            }
-        }
-    }
-    out.sort();
-    out
 }
 
 #[test]

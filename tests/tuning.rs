@@ -1,9 +1,9 @@
 //! Lockfiles, searches and the tuning database, through the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tinyc_tests::{Ended, root, run, tinyc};
+use tinyc_tests::{Ended, files, root, run, tinyc};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -26,25 +26,6 @@ fn works(cache: &Path, args: &str) -> Ended {
 
 fn mnist() -> String {
     root().join("models/mnist.onnx").display().to_string()
-}
-
-/// Digest of everything below a folder: names and bytes.
-fn digest(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut out = Vec::new();
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).expect("readable") {
-            let path = entry.expect("readable").path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let bytes = std::fs::read(&path).expect("readable");
-                out.push((path.strip_prefix(dir).expect("below").to_path_buf(), bytes));
-            }
-        }
-    }
-    out.sort();
-    out
 }
 
 #[test]
@@ -72,13 +53,13 @@ fn locked_builds_have_one_digest() {
                 out.display()
             ),
         );
-        digest(&out)
+        files(&out)
     };
     let (a, b) = (build("a"), build("b"));
     assert!(a.len() >= 6, "{} files", a.len());
     assert!(a == b, "two locked builds differ");
     assert!(
-        a == digest(&first),
+        a == files(&first),
         "a locked build differs from the one that wrote the lockfile"
     );
 
@@ -183,7 +164,7 @@ fn the_database_is_found_shown_and_merged() {
     let compile = |cache: &Path, out: &str, more: &str| {
         let args = format!("compile {model} --emit exe -o {} {more}", at(out).display());
         let ended = works(cache, &args);
-        (digest(&at(out)), ended.stdout)
+        (files(&at(out)), ended.stdout)
     };
     let lock = at("a.lock");
     let (plain, said) = compile(&cache, "plain", &format!("--lock {}", lock.display()));

@@ -55,6 +55,26 @@ pub fn tinyc() -> &'static Path {
     })
 }
 
+/// All files below a folder, with their bytes, in order.
+pub fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut out = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let bytes = std::fs::read(&path).expect("readable");
+                let name = path.strip_prefix(dir).expect("below").to_path_buf();
+                out.push((name, bytes));
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
 /// How a process ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
