@@ -73,6 +73,10 @@ pub fn loaded(file: &[u8], hole: (u64, u64), visit: &mut dyn FnMut(&[u8])) -> Op
         index += 1;
         let Some(segment) = segment else { continue };
         for (start, size) in outside(segment.offset, segment.size, hole) {
+            // What is empty may lie past the end of a file that its bundle is not yet part of.
+            if size == 0 {
+                continue;
+            }
             visit(part(file, start, size)?);
             total = total.checked_add(size)?;
         }

@@ -1,22 +1,19 @@
 //! Writes the bundle of a `.tinyexe`: what `tinyc_runtime::bundle` describes and reads.
 //!
-//! In: [`Built`]. Out: an object file with the bundle as the section `tinyc_bundle`, for which the
-//! linker defines start and stop symbols. The digest of the machine code is known only after linking: [`seal`] writes it.
+//! In: [`Built`]. Out: the bytes of the bundle. The digest of the machine code is known only after linking: [`super::append`]
+//! writes it.
 
 use super::identities::identity_lines;
 use super::launches::{Launches, launches};
-use super::objects::data_object;
 use super::weights::pack_all;
 use crate::diag::{Error, Origin, Result};
 use crate::program::{Built, Io};
 use crate::uop::DType;
-use object::Architecture;
 use std::fmt::Write;
-use std::ops::Range;
 use tinyc_runtime::bundle::{DIGEST_AT, ENTRY, Kind, MAGIC, VERSION, header_digest};
+use tinyc_runtime::elf;
 use tinyc_runtime::program::{BARRIER, MAX_ARGUMENTS, PARALLEL, TYPES};
 use tinyc_runtime::sha256::Sha256;
-use tinyc_runtime::{Bundle, elf};
 
 /// Alignment of sections.
 const ALIGN: usize = 64;
@@ -34,11 +31,14 @@ pub struct Provenance {
     pub code: Vec<String>,
 }
 
-/// The bundle of a program as an object file.
-pub fn bundle_object(
+/// The bundle of a program. `more` are sections that only this target has.
+///
+/// # Errors
+/// Unsupported when a kernel takes more buffers than an executable allows.
+pub fn bundle(
     built: &Built,
     provenance: &Provenance,
-    architecture: Architecture,
+    more: Vec<(Kind, Vec<u8>)>,
 ) -> Result<Vec<u8>> {
     let flat = launches(built)?;
     if flat.max_args > MAX_ARGUMENTS as usize {
@@ -48,7 +48,7 @@ pub fn bundle_object(
         )));
     }
     let weights = built.plan.weight_bytes as usize;
-    let small = [
+    let mut small = vec![
         (Kind::Manifest, manifest(built, provenance).into_bytes()),
         (Kind::Program, program(built, &flat)),
         (Kind::Tensors, tensors(built)?),
@@ -67,6 +67,7 @@ pub fn bundle_object(
                 .into_bytes(),
         ),
     ];
+    small.extend(more);
     // Table: the small sections, the weights, the code.
     let table = ENTRY * (1 + small.len() + 2);
     let mut at = table.next_multiple_of(ALIGN);
@@ -78,51 +79,42 @@ pub fn bundle_object(
     places.push((Kind::Weights, at, weights));
     let total = at + weights;
     places.push((Kind::Code, 0, 0));
-    data_object("tinyc_bundle", "tinyc_bundle", total, architecture, |out| {
-        for ((_, bytes), (_, start, len)) in small.iter().zip(&places) {
-            out[*start..start + len].copy_from_slice(bytes);
-        }
-        pack_all(built, &mut out[total - weights..])?;
-        for (i, &(kind, start, len)) in places.iter().enumerate() {
-            // The `sha2` crate uses the processor's instructions: weights may be large.
-            let digest = <sha2::Sha256 as sha2::Digest>::digest(&out[start..start + len]);
-            let entry = &mut out[ENTRY * (i + 1)..ENTRY * (i + 2)];
-            entry[..4].copy_from_slice(&kind.number().to_le_bytes());
-            entry[8..16].copy_from_slice(&(start as u64).to_le_bytes());
-            entry[16..24].copy_from_slice(&(len as u64).to_le_bytes());
-            entry[DIGEST_AT..].copy_from_slice(&digest);
-        }
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        out[12..16].copy_from_slice(&(places.len() as u32).to_le_bytes());
-        out[16..24].copy_from_slice(&(total as u64).to_le_bytes());
-        stamp_header(out, places.len())
-    })
+    let mut out = vec![0; total];
+    for ((_, bytes), (_, start, len)) in small.iter().zip(&places) {
+        out[*start..start + len].copy_from_slice(bytes);
+    }
+    pack_all(built, &mut out[total - weights..])?;
+    for (i, &(kind, start, len)) in places.iter().enumerate() {
+        // The `sha2` crate uses the processor's instructions: weights may be large.
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(&out[start..start + len]);
+        let entry = &mut out[ENTRY * (i + 1)..ENTRY * (i + 2)];
+        entry[..4].copy_from_slice(&kind.number().to_le_bytes());
+        entry[8..16].copy_from_slice(&(start as u64).to_le_bytes());
+        entry[16..24].copy_from_slice(&(len as u64).to_le_bytes());
+        entry[DIGEST_AT..].copy_from_slice(&digest);
+    }
+    out[..8].copy_from_slice(&MAGIC);
+    out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    out[12..16].copy_from_slice(&(places.len() as u32).to_le_bytes());
+    out[16..24].copy_from_slice(&(total as u64).to_le_bytes());
+    stamp_header(&mut out, places.len())?;
+    Ok(out)
 }
 
-/// Writes the digest of the machine code into a linked executable. Returns the bytes that changed.
-pub fn seal(file: &mut [u8]) -> Result<Range<usize>> {
+/// Writes the digest of everything that an executable loads, but its bundle at `start`, into that bundle.
+pub(super) fn seal(executable: &[u8], start: u64, bundle: &mut [u8]) -> Result<()> {
     let wrong = || Error::bug("the linked executable holds no sound bundle");
-    let (start, size) = elf::section(file, b"tinyc_bundle").ok_or_else(wrong)?;
-    let range = start as usize..(start + size) as usize;
-    let bundle = Bundle::open(file.get(range.clone()).ok_or_else(wrong)?).map_err(|_| wrong())?;
-    let hole = (start, bundle.bytes().len() as u64);
-    let count = bundle.sections().count();
-    let index = bundle
-        .sections()
-        .position(|s| s.kind == Kind::Code)
-        .ok_or_else(wrong)?;
+    let count = bundle.get(12..16).ok_or_else(wrong)?;
+    let count = count.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
     let mut code = Sha256::new();
-    let bytes = elf::loaded(file, hole, &mut |part| code.update(part)).ok_or_else(wrong)?;
-    let out = file.get_mut(range).ok_or_else(wrong)?;
-    let entry = out
-        .get_mut(ENTRY * (index + 1)..ENTRY * (index + 2))
-        .ok_or_else(wrong)?;
+    let hole = (start, bundle.len() as u64);
+    let bytes = elf::loaded(executable, hole, &mut |part| code.update(part)).ok_or_else(wrong)?;
+    let mut entries = bundle.chunks_exact_mut(ENTRY).skip(1).take(count);
+    let entry = entries.find(|e| e[..4] == Kind::Code.number().to_le_bytes());
+    let entry = entry.ok_or_else(wrong)?;
     entry[16..24].copy_from_slice(&bytes.to_le_bytes());
     entry[DIGEST_AT..].copy_from_slice(&code.finish());
-    stamp_header(out, count)?;
-    let start = start as usize;
-    Ok(start..start + ENTRY * (count + 1))
+    stamp_header(bundle, count)
 }
 
 fn stamp_header(out: &mut [u8], count: usize) -> Result<()> {

@@ -13,10 +13,12 @@
 //! | `interface` | program | data of all templates |
 //! | `identities` | program, code | what each kernel is |
 //! | `bundle` | program, weights | what a `.tinyexe` carries |
+//! | `executable` | linked replay program, bundle | a `.tinyexe` |
 //! | `library` | interface, objects | library, header, crate, build-system files |
 
 mod bundle;
 mod dispatches;
+mod executable;
 mod identities;
 mod interface;
 mod launches;
@@ -25,8 +27,9 @@ mod names;
 mod objects;
 mod weights;
 
-pub use bundle::{Provenance, bundle_object, seal};
+pub use bundle::{Provenance, bundle};
 pub use dispatches::{Dispatches, Grid, dispatches};
+pub use executable::{Parts, SCRIPT, append};
 pub use identities::{code_hash, identity_lines};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, Placed, launches};

@@ -1,19 +1,17 @@
 //! `--emit exe`: one static executable that needs nothing, not even libc.
 //!
 //! In: [`Built`]. Out: `NAME.tinyexe`: the replay program (compiled by this crate's build script),
-//! kernels, and the bundle with manifest, tables and weights. After linking, the digest of the loaded
-//! machine code is written into the bundle.
+//! kernels, and the bundle with manifest, tables and weights, which is appended after linking.
 
-use crate::library::architecture;
 use crate::toolchain::{Object, temp_dir, write};
 use crate::{CpuTarget, sources};
 use object::{Object as _, ObjectSymbol};
 use rayon::prelude::*;
 use std::collections::HashSet;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Provenance, bundle_object, code_hash, is_identifier, seal};
+use tinyc_compiler::emit::{Provenance, SCRIPT, append, bundle, code_hash, is_identifier};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
@@ -78,7 +76,6 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
             .map(|k| code_hash(target, k))
             .collect::<Result<_>>()?,
     };
-    let bundle = bundle_object(built, &provenance, architecture(level))?;
     let temp = temp_dir()?;
     let mut paths = Vec::new();
     let mut put = |name: &str, bytes: &[u8]| -> Result<()> {
@@ -90,36 +87,44 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     for object in objects {
         put(&object.name, &object.bytes)?;
     }
-    put("bundle.o", &bundle)?;
-    drop(bundle);
     put("libtinyc_replay.a", REPLAY)?;
     paths.extend(support);
-    // Linked beside its final place: weights may be large, and are written once.
+    let script = temp.path().join("executable.ld");
+    write(&script, SCRIPT.as_bytes())?;
+    let script = format!("-Wl,-T,{}", script.display());
+    let mut flags = LINK.to_vec();
+    flags.push(&script);
+    let linked = temp.path().join("linked");
+    let (linked, bundle) = rayon::join(
+        || {
+            compiler.link(&paths, &flags, &linked)?;
+            std::fs::read(&linked).map_err(|e| unreadable(&linked, &e))
+        },
+        || bundle(built, &provenance, Vec::new()),
+    );
+    let parts = append(linked?, bundle?)?;
+    // Written beside its final place, which it takes when it is whole.
     let broken =
         |e: std::io::Error| Error::environment(format!("cannot write {}: {e}", dir.display()));
     std::fs::create_dir_all(dir).map_err(broken)?;
-    let linked = tempfile::Builder::new()
+    let mut file = tempfile::Builder::new()
         .prefix(".tinyc-")
         .tempfile_in(dir)
-        .map_err(broken)?
-        .into_temp_path();
-    compiler.link(&paths, LINK, &linked)?;
-    let mut file = std::fs::read(&linked).map_err(broken)?;
-    let changed = seal(&mut file)?;
-    let mut out = std::fs::OpenOptions::new()
-        .write(true)
-        .open(&linked)
         .map_err(broken)?;
-    out.seek(SeekFrom::Start(changed.start as u64))
-        .map_err(broken)?;
-    out.write_all(&file[changed]).map_err(broken)?;
-    make_executable(&linked)?;
+    let mut bytes = 0;
+    for part in [&parts.head, &parts.bundle, &parts.tail] {
+        file.write_all(part).map_err(broken)?;
+        bytes += part.len() as u64;
+    }
+    let file = file.into_temp_path();
+    make_executable(&file)?;
     let path = dir.join(format!("{name}.tinyexe"));
-    linked.persist(&path).map_err(|e| broken(e.error))?;
-    Ok(vec![EmittedFile {
-        path,
-        bytes: file.len() as u64,
-    }])
+    file.persist(&path).map_err(|e| broken(e.error))?;
+    Ok(vec![EmittedFile { path, bytes }])
+}
+
+fn unreadable(path: &Path, e: &std::io::Error) -> Error {
+    Error::environment(format!("cannot read {}: {e}", path.display()))
 }
 
 /// True when some function is neither a kernel nor one that the replay program has.

@@ -50,7 +50,7 @@ pub fn sources(target: &CpuTarget, built: &Built) -> Result<Vec<Source>> {
 }
 
 /// As the `object` crate names the level's architecture.
-pub fn architecture(level: Level) -> Architecture {
+fn architecture(level: Level) -> Architecture {
     match level {
         Level::Neon => Architecture::Aarch64,
         _ => Architecture::X86_64,

@@ -12,9 +12,8 @@ use tinyc_runtime::sha256::Sha256;
 use tinyc_runtime::{Bundle, Error, elf};
 
 unsafe extern "C" {
-    /// Defined by the linker around the bundle's section.
+    /// Defined by the linker script: where the bundle's segment starts.
     static __start_tinyc_bundle: u8;
-    static __stop_tinyc_bundle: u8;
     /// Defined by the linker: the executable's own header, in memory.
     static __ehdr_start: u8;
     /// The model's kernels.
@@ -197,19 +196,22 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
 /// The bundle of this executable, with every digest checked when `checked`.
 fn open(checked: bool) -> Result<Bundle<'static>, Error> {
     let start = &raw const __start_tinyc_bundle;
-    let size = (&raw const __stop_tinyc_bundle)
-        .addr()
-        .saturating_sub(start.addr());
-    // SAFETY: the linker's symbols enclose the section, which is mapped read-only.
-    let bytes = unsafe { core::slice::from_raw_parts(start, size) };
+    // SAFETY: the header and the program headers are at the start of the first mapped page.
+    let header = unsafe { core::slice::from_raw_parts(&raw const __ehdr_start, 4096) };
+    let segments = (0..).map_while(|n| elf::segment(header, n)).flatten();
+    let size = segments
+        .filter(|s| s.address == start.addr() as u64)
+        .map(|s| s.size)
+        .next()
+        .unwrap_or(0);
+    // SAFETY: this segment is mapped read-only for as long as the process lives.
+    let bytes = unsafe { core::slice::from_raw_parts(start, size as usize) };
     let bundle = Bundle::open(bytes)?;
     if !checked {
         return Ok(bundle);
     }
     bundle.verify()?;
     let hole = (start.addr() as u64, bundle.bytes().len() as u64);
-    // SAFETY: the header and the program headers are at the start of the first mapped page.
-    let header = unsafe { core::slice::from_raw_parts(&raw const __ehdr_start, 4096) };
     let mut code = Sha256::new();
     let (mut total, mut index) = (0u64, 0);
     while let Some(segment) = elf::segment(header, index) {
