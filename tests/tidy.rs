@@ -42,6 +42,7 @@ const UNSAFE: &[&str] = &[
     "compiler/src/onnx/external.rs",
     "compiler/src/onnx/file.rs",
     "targets/cpu/compile/src/loader.rs",
+    "targets/amd/replay/",
     "targets/cpu/replay/",
     "runtime-min/",
     "templates/",

@@ -11,6 +11,7 @@
 //! | [`program`] | a section | launches, places, tensors |
 //! | [`elf`] | an executable | where its bundle and its loaded bytes are |
 //! | [`mod@replay`] | program, [`Device`] | launches in order |
+//! | [`io`] | requests | answers of a kernel driver, real or simulated |
 //! | [`npy`], [`zip`] | `.npy`, `.npz` | arrays |
 //! | [`identity`] | line | what a kernel is |
 //! | [`sha256`] | bytes | digest |
@@ -19,6 +20,7 @@
 pub mod bundle;
 pub mod elf;
 pub mod identity;
+pub mod io;
 pub mod npy;
 pub mod program;
 pub mod replay;
