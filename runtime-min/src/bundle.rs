@@ -16,8 +16,10 @@
 //! outside the bundle. In: the bytes of a bundle or of an executable with one. Out: [`Bundle`].
 
 use crate::identity::{Identity, cut};
+use crate::patch::Patches;
 use crate::program::Program;
 use crate::sha256::Sha256;
+use crate::symbols::Symbols;
 use crate::{bytes_at, elf, part, u32_at, u64_at};
 
 /// First bytes.
@@ -50,11 +52,23 @@ pub enum Kind {
     Weights,
     /// Everything that the executable loads outside the bundle.
     Code,
+    /// What the device must be and have; its own format.
+    Needs,
+    /// Machine code of all kernels, relocated, for a device that is given it.
+    Image,
+    /// Commands of one run, as 32-bit words with places to be patched.
+    Stream,
+    /// Arguments of all launches, with places to be patched.
+    Kernargs,
+    /// What is patched; see [`crate::patch`].
+    Patches,
+    /// Where launches and kernels are; see [`crate::symbols`].
+    Symbols,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Manifest,
         Kind::Program,
         Kind::Tensors,
@@ -63,6 +77,12 @@ impl Kind {
         Kind::Identities,
         Kind::Weights,
         Kind::Code,
+        Kind::Needs,
+        Kind::Image,
+        Kind::Stream,
+        Kind::Kernargs,
+        Kind::Patches,
+        Kind::Symbols,
     ];
     /// Number in the table.
     pub const fn number(self) -> u32 {
@@ -75,6 +95,12 @@ impl Kind {
             Kind::Weights => 6,
             Kind::Code => 7,
             Kind::Identities => 8,
+            Kind::Needs => 9,
+            Kind::Image => 10,
+            Kind::Stream => 11,
+            Kind::Kernargs => 12,
+            Kind::Patches => 13,
+            Kind::Symbols => 14,
         }
     }
     /// Name in messages.
@@ -86,6 +112,12 @@ impl Kind {
             Kind::Kernels => "kernels",
             Kind::Origins => "origins",
             Kind::Identities => "identities",
+            Kind::Needs => "needs",
+            Kind::Image => "image",
+            Kind::Stream => "stream",
+            Kind::Kernargs => "kernargs",
+            Kind::Patches => "patches",
+            Kind::Symbols => "symbols",
             Kind::Weights => "weights",
             Kind::Code => "code",
         }
@@ -248,6 +280,24 @@ impl<'a> Bundle<'a> {
             self.section(Kind::Tensors)?.bytes,
             self.section(Kind::Weights)?.size,
         )
+    }
+
+    /// Patches of the command stream, checked against what they patch.
+    pub fn patches(&self) -> Result<Patches<'a>, Error> {
+        let size = |kind| Ok(self.section(kind)?.size);
+        let sizes = [
+            size(Kind::Stream)?,
+            size(Kind::Kernargs)?,
+            size(Kind::Image)?,
+        ];
+        Patches::open(self.section(Kind::Patches)?.bytes, sizes)
+    }
+
+    /// Places of launches and kernels, checked against stream and image.
+    pub fn symbols(&self) -> Result<Symbols<'a>, Error> {
+        let words = self.section(Kind::Stream)?.size / 4;
+        let image = self.section(Kind::Image)?.size;
+        Symbols::open(self.section(Kind::Symbols)?.bytes, words, image)
     }
 
     /// Kernel names in order.

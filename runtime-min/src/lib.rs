@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | [`bundle`] | bytes of a file | [`Bundle`]: sections, checked |
 //! | [`program`] | a section | launches, places, tensors |
+//! | [`patch`] | a section | fields of a command stream, and what fills them |
+//! | [`symbols`] | a section | places of launches and kernels in stream and image |
 //! | [`elf`] | an executable | where its bundle and its loaded bytes are |
 //! | [`mod@replay`] | program, [`Device`] | launches in order |
 //! | [`io`] | requests | answers of a kernel driver, real or simulated |
@@ -22,9 +24,11 @@ pub mod elf;
 pub mod identity;
 pub mod io;
 pub mod npy;
+pub mod patch;
 pub mod program;
 pub mod replay;
 pub mod sha256;
+pub mod symbols;
 pub mod zip;
 
 pub use bundle::{Bundle, Error, Kind, read};
