@@ -5,8 +5,10 @@
 //!
 //! ```
 //! use tinyc_runtime::io::{Errno, Fd, KernelIo};
-//! # struct Nothing;
+//! # #[derive(Default)]
+//! # struct Nothing(tinyc_runtime::io::ProcessWords);
 //! # impl KernelIo for Nothing {
+//! #     fn process(&self) -> &tinyc_runtime::io::ProcessWords { &self.0 }
 //! #     fn open(&mut self, _: &core::ffi::CStr, _: i32) -> Result<Fd, Errno> { Err(Errno::NO_ENTRY) }
 //! #     fn close(&mut self, _: Fd) {}
 //! #     fn read(&mut self, _: Fd, _: &mut [u8]) -> Result<usize, Errno> { Err(Errno(9)) }
@@ -17,7 +19,7 @@
 //! fn has_driver(io: &mut impl KernelIo) -> bool {
 //!     io.open(c"/dev/kfd", 0).map(|fd| io.close(fd)).is_ok()
 //! }
-//! assert!(!has_driver(&mut Nothing));
+//! assert!(!has_driver(&mut Nothing::default()));
 //! ```
 
 /// An error number of the kernel, positive: 2 is ENOENT.
@@ -67,8 +69,15 @@ impl core::fmt::Display for Errno {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fd(pub i32);
 
+/// Words that live as long as the process; see [`KernelIo::process`].
+pub type ProcessWords = [core::sync::atomic::AtomicU64; 8];
+
 /// System calls. Numbers of flags and requests are Linux's.
 pub trait KernelIo {
+    /// Words that live as long as the process, zero at first, the same for all contexts that talk to this kernel. Drivers tie things to the process
+    /// that contexts have to share: an address space, a page of mailboxes. What a word means is the replay device's matter.
+    fn process(&self) -> &ProcessWords;
+
     /// Opens a file.
     fn open(&mut self, path: &core::ffi::CStr, flags: i32) -> Result<Fd, Errno>;
 
