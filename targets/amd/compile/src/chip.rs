@@ -2,6 +2,7 @@
 //!
 //! In: `gfx1100`. Out: a [`Chip`]. What differs between chips stands here and in `targets/amd/*.toml`.
 
+use crate::stream::Generation;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::target::{Facts, Gpu};
 
@@ -67,15 +68,33 @@ impl Chip {
     /// # Errors
     /// Bug when the file is damaged.
     pub fn facts(self) -> Result<Facts> {
-        let facts: Facts = toml::from_str(self.toml())
-            .map_err(|e| Error::bug(format!("targets/amd/{}.toml: {e}", self.name())))?;
+        let facts: Facts = self.read()?.1;
         match facts.gpu {
             Some(_) => Ok(facts),
-            None => Err(Error::bug(format!(
-                "targets/amd/{}.toml has no [gpu]",
-                self.name()
-            ))),
+            None => Err(self.damaged(&"no [gpu]")),
         }
+    }
+
+    /// What its command streams are like.
+    ///
+    /// # Errors
+    /// Bug when the file is damaged.
+    pub fn generation(self) -> Result<Generation> {
+        Ok(self.read()?.0)
+    }
+
+    /// Both parts of its file.
+    fn read(self) -> Result<(Generation, Facts)> {
+        let mut table: toml::Table = self.toml().parse().map_err(|e| self.damaged(&e))?;
+        let stream = table.remove("stream");
+        let stream = stream.ok_or_else(|| self.damaged(&"no [stream]"))?;
+        let generation = stream.try_into().map_err(|e| self.damaged(&e))?;
+        let facts = table.try_into().map_err(|e| self.damaged(&e))?;
+        Ok((generation, facts))
+    }
+
+    fn damaged(self, why: &dyn std::fmt::Display) -> Error {
+        Error::bug(format!("targets/amd/{}.toml: {why}", self.name()))
     }
 
     /// Flags besides `-mcpu`. On RDNA a work-group stays on one compute unit (`cumode`), whose numbers the target file has.

@@ -81,6 +81,9 @@ impl CodeObject {
             rsrc: [word(48), word(52), word(44)],
             properties: word(56) as u16,
         };
+        if word(56) >> 16 != 0 {
+            return Err(damaged(name, "it wants arguments in registers"));
+        }
         let registers = ((descriptor.rsrc[0] & 63) + 1) * chip.register_steps().0;
         Ok(CodeObject {
             occupancy: chip.occupancy(gpu, registers, threads, descriptor.group_bytes),

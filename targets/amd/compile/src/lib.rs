@@ -6,6 +6,7 @@
 mod chip;
 mod code_object;
 mod host;
+pub mod stream;
 mod toolchain;
 
 pub use chip::Chip;
@@ -15,6 +16,7 @@ pub use host::HostSession;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use stream::Network;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
 use tinyc_compiler::program::groups;
@@ -122,6 +124,14 @@ impl AmdTarget {
             weights,
             arena_bytes: built.plan.arena_bytes,
         })
+    }
+
+    /// The command stream of a model.
+    ///
+    /// # Errors
+    /// As [`stream::Network::build`].
+    pub fn network(&self, model: &Model) -> Result<Network> {
+        Network::build(model, &self.chip.generation()?, self.gpu.wave_lanes)
     }
 }
 

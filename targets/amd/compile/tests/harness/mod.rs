@@ -1,6 +1,8 @@
 //! Models, targets and comparisons that the tests share.
 #![allow(dead_code)]
 
+pub mod streamed;
+
 use std::path::PathBuf;
 use tinyc_compiler::driver::{Options, Silent, compile};
 use tinyc_compiler::graph::{Builder, Graph};
