@@ -292,6 +292,8 @@ impl Analysis<'_> {
         }
         match tensor.op {
             Op::Scatter(_) => return true,
+            // Parts that are stored are written in place; read through a kernel each element asks which part it is of.
+            Op::Concat(_) if tensor.src.len() as f64 > LOAD + STORE => return true,
             // These only repeat or select: if storing pays, it pays at the source.
             Op::Expand | Op::Window { .. } | Op::Slice { .. } => return false,
             Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
