@@ -3,6 +3,7 @@
 //! In: addresses of instructions and packets. Out: bytes, or a [`BadAddress`] when they lie outside of every live
 //! mapping. Fresh memory holds [`POISON`], so that what was never written shows in results.
 
+use crate::mirror::Mirror;
 use std::cell::{Cell, RefCell};
 
 /// What fresh memory and registers hold: not a number as single or half float, far away as address.
@@ -48,6 +49,8 @@ struct Mapping {
     owned: Option<Box<[u64]>>,
     /// What is known of each line, once that is asked for.
     lines: Vec<Cell<u8>>,
+    /// The host's view of it, when that is another one.
+    mirror: Option<Mirror>,
 }
 
 /// All live mappings.
@@ -65,6 +68,8 @@ pub struct Memory {
     running: Cell<bool>,
     /// Lines that are new, stale, dirty: addresses.
     marked: [RefCell<Vec<u64>>; 3],
+    /// What the host wrote and what is still in its data path.
+    posted: RefCell<Vec<(u64, Vec<u8>)>>,
 }
 
 /// The first address of the device's own memory, and the gap between mappings: an access past the end hits nothing.
@@ -97,6 +102,7 @@ impl Memory {
             bytes: owned.as_mut_ptr().cast(),
             owned: Some(owned),
             lines: Vec::new(),
+            mirror: None,
         });
         start
     }
@@ -127,6 +133,7 @@ impl Memory {
             bytes,
             owned: None,
             lines: Vec::new(),
+            mirror: None,
         });
         true
     }
@@ -255,7 +262,73 @@ impl Memory {
 
     /// Caches are written back: the host sees what kernels stored.
     pub fn write_back(&self) {
-        self.remark(2, DIRTY, 0);
+        for address in self.remark(2, DIRTY, 0) {
+            if let Some((m, offset)) = self.mapping(address)
+                && let Some(mirror) = &m.mirror
+            {
+                let len = LINE.min(m.len - offset);
+                // Three copies of one length; the line is inside.
+                unsafe { mirror.show(m.bytes, offset as usize, len as usize) };
+            }
+        }
+    }
+
+    /// The mapping that holds an address, and where in it.
+    fn mapping(&self, address: u64) -> Option<(&Mapping, u64)> {
+        let after = self.mappings.partition_point(|m| m.start <= address);
+        let m = self.mappings.get(after.checked_sub(1)?)?;
+        let offset = address - m.start;
+        (offset < m.len).then_some((m, offset))
+    }
+
+    /// From now on, the host has a view of its own of the mapping that starts here; `base` is what both last agreed on.
+    /// `false` when there is no such mapping.
+    ///
+    /// # Safety
+    /// As for [`Memory::map_host`], for both; they are as long as the mapping.
+    pub unsafe fn mirror(&mut self, start: u64, host: *mut u8, base: *mut u8) -> bool {
+        let found = self.mappings.iter_mut().find(|m| m.start == start);
+        found.is_some_and(|m| {
+            m.mirror = Some(Mirror { host, base });
+            true
+        })
+    }
+
+    /// What the host wrote in its view since both last agreed, in pieces; they agree on it now, but the device does not
+    /// have it yet.
+    pub fn host_wrote(&self, start: u64) -> Vec<(u64, Vec<u8>)> {
+        let found = self.mapping(start);
+        let Some((m, mirror)) = found.and_then(|(m, _)| Some((m, m.mirror.as_ref()?))) else {
+            return Vec::new();
+        };
+        // Both copies are as long as the mapping.
+        let pieces = unsafe { mirror.wrote(m.len as usize) };
+        let at = |(offset, bytes)| (m.start + offset as u64, bytes);
+        pieces.into_iter().map(at).collect()
+    }
+
+    /// Bytes that the host wrote reach the device.
+    pub fn land(&self, address: u64, bytes: &[u8]) {
+        if let Some((m, offset)) = self.mapping(address) {
+            let len = bytes.len().min((m.len - offset) as usize);
+            // The range was cut to the mapping.
+            unsafe {
+                let to = m.bytes.wrapping_add(offset as usize);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len);
+            }
+        }
+    }
+
+    /// Bytes that the host wrote are in its data path: they reach the device with [`Memory::arrive`].
+    pub fn post(&self, address: u64, bytes: Vec<u8>) {
+        self.posted.borrow_mut().push((address, bytes));
+    }
+
+    /// The host's data path is flushed.
+    pub fn arrive(&self) {
+        for (address, bytes) in self.posted.take() {
+            self.land(address, &bytes);
+        }
     }
 
     /// How many lines the host does not see yet.
@@ -337,6 +410,18 @@ impl Memory {
         let at = self.find(address, bytes.len(), true)?;
         // As in `read`.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies bytes in, past the caches: what the command processor stores is seen by everybody.
+    pub fn write_past(&self, address: u64, bytes: &[u8]) -> Result<(), BadAddress> {
+        self.write(address, bytes)?;
+        if let Some((m, offset)) = self.mapping(address)
+            && let Some(mirror) = &m.mirror
+        {
+            // `write` checked that the range is inside.
+            unsafe { mirror.show(m.bytes, offset as usize, bytes.len()) };
+        }
         Ok(())
     }
 

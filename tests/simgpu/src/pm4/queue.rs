@@ -9,9 +9,9 @@ use super::registers::{
     STATISTICS, TMPRING_SIZE, USER_DATA, name,
 };
 use super::{Packet, PacketError, Store, Wait, flush, gcr};
-use crate::device::{Device, Launch};
+use crate::device::{Device, Fault, Launch};
 use crate::draw::Draw;
-use crate::memory::POISON;
+use crate::memory::{BadAddress, POISON};
 use crate::wave::Counters;
 use std::collections::HashMap;
 
@@ -27,6 +27,52 @@ pub struct StreamFault {
     pub packet: String,
     /// What is wrong with it.
     pub why: String,
+    /// The access that hit nothing, when that is what is wrong: hardware reports its address.
+    pub bad: Option<BadAddress>,
+}
+
+/// What is wrong with a packet, before it is known which.
+struct Why {
+    text: String,
+    bad: Option<BadAddress>,
+}
+
+impl From<String> for Why {
+    fn from(text: String) -> Why {
+        Why { text, bad: None }
+    }
+}
+
+impl From<&str> for Why {
+    fn from(text: &str) -> Why {
+        text.to_string().into()
+    }
+}
+
+impl From<BadAddress> for Why {
+    fn from(bad: BadAddress) -> Why {
+        Why {
+            text: bad.to_string(),
+            bad: Some(bad),
+        }
+    }
+}
+
+impl From<Fault> for Why {
+    fn from(fault: Fault) -> Why {
+        Why {
+            bad: fault.address(),
+            text: fault.to_string(),
+        }
+    }
+}
+
+/// A place that is not there, and what is needed there.
+fn place(bad: BadAddress, what: &str) -> Why {
+    Why {
+        text: format!("{what}: {bad}"),
+        bad: Some(bad),
+    }
 }
 
 /// What became of a step.
@@ -62,11 +108,13 @@ pub struct Queue {
     clock: u64,
     /// Whether caches were told since the host may have written.
     acquired: bool,
+    /// Whether the host's data path was flushed since.
+    flushed: bool,
     /// Names of kernels by the address of their first instruction.
     pub names: HashMap<u64, String>,
     /// Interrupts, in order.
     pub interrupts: Vec<u32>,
-    /// What was done, kernel by kernel.
+    /// What was done, launch by launch in the order of the packets.
     pub counters: Vec<(String, Counters)>,
 }
 
@@ -80,6 +128,7 @@ impl Queue {
             draw: Draw::new(seed),
             clock: 1,
             acquired: false,
+            flushed: false,
             names: HashMap::new(),
             interrupts: Vec::new(),
             counters: Vec::new(),
@@ -123,13 +172,17 @@ impl Queue {
                 at,
                 packet: format!("{:#010x}", e.header),
                 why: e.why,
+                bad: None,
             })?;
-        let progress = self.execute(&packet, device).map_err(|why| StreamFault {
-            base,
-            at,
-            packet: packet.to_string(),
-            why,
-        })?;
+        let progress = self
+            .execute(&packet, device)
+            .map_err(|Why { text, bad }| StreamFault {
+                base,
+                at,
+                packet: packet.to_string(),
+                why: text,
+                bad,
+            })?;
         if progress == Progress::Blocked {
             return Ok(progress);
         }
@@ -141,8 +194,7 @@ impl Queue {
         Ok(progress)
     }
 
-    fn execute(&mut self, packet: &Packet, device: &mut Device) -> Result<Progress, String> {
-        let text = |e: crate::memory::BadAddress| e.to_string();
+    fn execute(&mut self, packet: &Packet, device: &mut Device) -> Result<Progress, Why> {
         match packet {
             Packet::Nop(_) => {}
             Packet::SetShReg(offset, values) => {
@@ -150,7 +202,7 @@ impl Queue {
                     self.registers.insert(n, *value);
                 }
             }
-            Packet::SetUconfigReg(..) => return Err("configuration registers".to_string()),
+            Packet::SetUconfigReg(..) => return Err("configuration registers".into()),
             Packet::Dispatch { groups, .. } => {
                 let launch = self.launch(*groups, device)?;
                 self.pending.push(launch);
@@ -170,24 +222,19 @@ impl Queue {
                 }
                 let dirty = device.memory.dirty();
                 if *store != Store::Nothing && dirty > 0 {
-                    return Err(format!(
-                        "{dirty} lines of results were not written back before"
-                    ));
+                    return Err(
+                        format!("{dirty} lines of results were not written back before").into(),
+                    );
                 }
                 match store {
                     Store::Nothing => {}
                     Store::Low => device
                         .memory
-                        .write(*address, &(*value as u32).to_le_bytes())
-                        .map_err(text)?,
-                    Store::Both => device
-                        .memory
-                        .write(*address, &value.to_le_bytes())
-                        .map_err(text)?,
+                        .write_past(*address, &(*value as u32).to_le_bytes())?,
+                    Store::Both => device.memory.write_past(*address, &value.to_le_bytes())?,
                     Store::Clock => device
                         .memory
-                        .write(*address, &self.clock.to_le_bytes())
-                        .map_err(text)?,
+                        .write_past(*address, &self.clock.to_le_bytes())?,
                 }
                 self.interrupts.extend(interrupt);
             }
@@ -197,23 +244,29 @@ impl Queue {
                 reference,
                 mask,
             }) => {
-                let value = device.memory.load_coherent::<4>(*address).map_err(text)?;
+                let value = device.memory.load_coherent::<4>(*address)?;
                 if !compare.holds(u32::from_le_bytes(value) & mask, *reference) {
                     return Ok(Progress::Blocked);
                 }
-                // Somebody else has written since: caches know nothing of it.
+                // Somebody else has written since: caches and the host's data path know nothing of it.
+                self.acquired = false;
+                self.flushed = false;
+            }
+            Packet::Wait(Wait::Registers { .. }) => {
+                device.memory.arrive();
+                self.flushed = true;
+                // What arrives now was not there when caches forgot.
                 self.acquired = false;
             }
-            Packet::Wait(Wait::Registers { .. }) => {}
             Packet::Write { address, data } => {
                 let bytes: Vec<u8> = data.iter().flat_map(|w| w.to_le_bytes()).collect();
-                device.memory.write(*address, &bytes).map_err(text)?;
+                device.memory.write_past(*address, &bytes)?;
             }
             Packet::Copy { from, to, wide } => {
                 let bytes = match from {
-                    Some(from) if *wide => device.memory.load_coherent::<8>(*from).map_err(text)?,
+                    Some(from) if *wide => device.memory.load_coherent::<8>(*from)?,
                     Some(from) => {
-                        let low = device.memory.load_coherent::<4>(*from).map_err(text)?;
+                        let low = device.memory.load_coherent::<4>(*from)?;
                         let mut both = [0; 8];
                         both[..4].copy_from_slice(&low);
                         both
@@ -221,14 +274,14 @@ impl Queue {
                     None => self.clock.to_le_bytes(),
                 };
                 let n = if *wide { 8 } else { 4 };
-                device.memory.write(*to, &bytes[..n]).map_err(text)?;
+                device.memory.write_past(*to, &bytes[..n])?;
             }
             Packet::Indirect { address, words } => {
                 if self.frames.len() > DEPTH {
-                    return Err("indirect buffers inside of each other".to_string());
+                    return Err("indirect buffers inside of each other".into());
                 }
                 let mut bytes = vec![0; *words as usize * 4];
-                device.memory.read(*address, &mut bytes).map_err(text)?;
+                device.memory.read(*address, &mut bytes)?;
                 let words = bytes.chunks_exact(4);
                 let words = words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 self.frames.push(Frame {
@@ -242,10 +295,10 @@ impl Queue {
     }
 
     /// Makes caches forget. Only what has ended is seen afterwards, so kernels that still run are not covered.
-    fn acquire(&mut self, bits: u32, base: u64, size: u64, device: &Device) -> Result<(), String> {
+    fn acquire(&mut self, bits: u32, base: u64, size: u64, device: &Device) -> Result<(), Why> {
         // A range that is not all of memory covers nothing for certain.
         if base != 0 || size < 1 << 48 {
-            return Err("an acquire of a part of memory".to_string());
+            return Err("an acquire of a part of memory".into());
         }
         if bits & gcr::READ == gcr::READ {
             device.memory.forget_stale();
@@ -260,14 +313,21 @@ impl Queue {
     }
 
     /// Runs what is pending, in any order.
-    fn flush(&mut self, device: &mut Device) -> Result<(), String> {
-        let mut pending = std::mem::take(&mut self.pending);
+    fn flush(&mut self, device: &mut Device) -> Result<(), Why> {
+        let mut pending: Vec<_> = std::mem::take(&mut self.pending)
+            .into_iter()
+            .enumerate()
+            .collect();
         self.draw.shuffle(&mut pending);
-        for launch in pending {
-            let counters = device.run(&launch).map_err(|e| e.to_string())?;
+        let mut done = Vec::new();
+        for (n, launch) in pending {
+            let counters = device.run(&launch)?;
             self.clock += counters.total();
-            self.counters.push((launch.name, counters));
+            done.push((n, (launch.name, counters)));
         }
+        // In the order of the packets, whatever ran first.
+        done.sort_by_key(|(n, _)| *n);
+        self.counters.extend(done.into_iter().map(|(_, c)| c));
         Ok(())
     }
 
@@ -288,9 +348,12 @@ impl Queue {
     }
 
     /// What the registers start.
-    fn launch(&self, groups: [u32; 3], device: &Device) -> Result<Launch, String> {
+    fn launch(&self, groups: [u32; 3], device: &Device) -> Result<Launch, Why> {
+        if !self.flushed {
+            return Err("the host's data path was not flushed since the host wrote".into());
+        }
         if !self.acquired {
-            return Err("caches were not told of what the host wrote".to_string());
+            return Err("caches were not told of what the host wrote".into());
         }
         let wide = |offset: u32| -> Result<u64, String> {
             Ok(u64::from(self.register(offset)?) | u64::from(self.register(offset + 1)?) << 32)
@@ -299,7 +362,7 @@ impl Queue {
         device
             .memory
             .load_coherent::<4>(entry)
-            .map_err(|e| format!("code: {e}"))?;
+            .map_err(|e| place(e, "code"))?;
         self.zero(START, 3)?;
         self.zero(RESTART, 3)?;
         self.zero(STATISTICS, 2)?;
@@ -310,13 +373,13 @@ impl Queue {
             self.register(RSRC3)?,
         ];
         if rsrc[0] & PRIVILEGED == 0 {
-            return Err("COMPUTE_PGM_RSRC1 without the bit that saved waves need".to_string());
+            return Err("COMPUTE_PGM_RSRC1 without the bit that saved waves need".into());
         }
         let mut threads = [0; 3];
         for (n, threads) in threads.iter_mut().enumerate() {
             *threads = self.register(NUM_THREAD + n as u32)?;
             if *threads >> 16 != 0 {
-                return Err("partial work-groups".to_string());
+                return Err("partial work-groups".into());
             }
         }
         let scratch = self.scratch(rsrc[1], wide(SCRATCH_BASE)? << 8, device)?;
@@ -341,7 +404,7 @@ impl Queue {
     }
 
     /// Bytes of private memory of a lane; there is memory for all waves that may run.
-    fn scratch(&self, rsrc2: u32, base: u64, device: &Device) -> Result<usize, String> {
+    fn scratch(&self, rsrc2: u32, base: u64, device: &Device) -> Result<usize, Why> {
         let ring = self.register(TMPRING_SIZE)?;
         let (waves, size) = (
             u64::from(ring & 0xFFF),
@@ -351,14 +414,14 @@ impl Queue {
             return Ok(0);
         }
         if waves == 0 || size == 0 {
-            return Err("private memory is used, its size is zero".to_string());
+            return Err("private memory is used, its size is zero".into());
         }
         let last = base + waves * size - 1;
         for address in [base, last] {
             device
                 .memory
                 .load_coherent::<1>(address)
-                .map_err(|e| format!("private memory: {e}"))?;
+                .map_err(|e| place(e, "private memory"))?;
         }
         Ok(size as usize / 32)
     }

@@ -200,6 +200,10 @@ pub struct Wave {
     pub(crate) moved: Lanes,
     /// Loads that were not waited for, for both counters.
     pub(crate) pending: [waits::Pending; 2],
+    /// Stores to global memory that were not waited for.
+    pub(crate) stores: u32,
+    /// Whether the work-group runs on two compute units.
+    pub(crate) two_units: bool,
     /// Instructions executed.
     pub clock: u64,
 }
@@ -224,6 +228,8 @@ impl Wave {
             scratch_lane,
             moved: [0; LANES],
             pending: Default::default(),
+            stores: 0,
+            two_units: false,
             clock: 0,
         }
     }
@@ -288,6 +294,18 @@ impl Counters {
     /// All instructions.
     pub fn total(&self) -> u64 {
         self.instructions.iter().sum()
+    }
+
+    /// Adds what another launch did.
+    pub fn add(&mut self, other: &Counters) {
+        for (sum, n) in self.instructions.iter_mut().zip(other.instructions) {
+            *sum += n;
+        }
+        self.loaded += other.loaded;
+        self.stored += other.stored;
+        self.lds += other.lds;
+        self.conflicts += other.conflicts;
+        self.waves += other.waves;
     }
 }
 

@@ -342,6 +342,11 @@ fn sopk(i: &Inst, d: usize, src: [Src; 2], after: u64) -> Option<Handler> {
                 Ok(())
             })
         }
+        "s_waitcnt_vscnt" => Box::new(move |w, _| {
+            let left = w.s[d].wrapping_add(simm);
+            w.wait_stores(left);
+            Ok(())
+        }),
         n if n.starts_with("s_waitcnt") => Box::new(|_, _| Ok(())),
         _ => return None,
     })

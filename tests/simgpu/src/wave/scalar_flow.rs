@@ -38,6 +38,7 @@ pub(super) fn lower(i: &Inst) -> Result<Action, &'static str> {
         "s_wait_idle" => Ok(Action::Run(Box::new(move |w, _| {
             w.wait(Counter::Vector, 0);
             w.wait(Counter::Local, 0);
+            w.wait_stores(0);
             Ok(())
         }))),
         "s_trap" => Err("a trap"),

@@ -1,7 +1,8 @@
 //! Loads that take their time. In: handlers of memory instructions. Out: handlers whose results arrive when the wave waits
 //! for them, and poison until then: a wait that is missing shows.
 //!
-//! Two counters: `vmcnt` for vector loads, `lgkmcnt` for local memory and scalar loads. Vector loads and local memory come
+//! Two counters: `vmcnt` for vector loads, `lgkmcnt` for local memory and scalar loads; `vscnt` counts stores. A wave that
+//! reaches a barrier before the others could see its stores is a fault. Vector loads and local memory come
 //! back in order; scalar loads do not, so that only a wait for all of them helps.
 
 use super::lds::{load_of, store_of};
@@ -11,6 +12,7 @@ use crate::memory::POISON;
 use std::collections::VecDeque;
 
 /// What a result goes to.
+#[derive(Clone, Copy)]
 enum Target {
     /// Bits of the lanes of a vector register.
     Vector {
@@ -21,8 +23,10 @@ enum Target {
     },
     /// A scalar register.
     Scalar(usize, u32),
-    /// Nothing: a store.
+    /// Nothing.
     Nothing,
+    /// Local memory: others may not see it before it was waited for.
+    Store,
 }
 
 /// One register of a result that has not arrived.
@@ -77,9 +81,25 @@ impl Wave {
                     }
                 }
                 Target::Scalar(code, value) => self.s[code] = value,
-                Target::Nothing => {}
+                Target::Nothing | Target::Store => {}
             }
         }
+    }
+
+    /// Waits until no more than `left` stores to global memory are on their way.
+    pub(crate) fn wait_stores(&mut self, left: u32) {
+        self.stores = self.stores.min(left);
+    }
+
+    /// Why this wave may not meet the others yet: they would not see what it stored.
+    pub(crate) fn unseen(&self) -> Option<&'static str> {
+        let local = &self.pending[Counter::Local as usize].parts;
+        if local.iter().any(|p| matches!(p.target, Target::Store)) {
+            return Some("stores to local memory were not waited for before a barrier");
+        }
+        // Waves of one compute unit share its cache; those of two do not.
+        (self.two_units && self.stores > 0)
+            .then_some("stores to global memory were not waited for before a barrier")
     }
 
     fn start(&mut self, counter: Counter, target: Target, last: bool, unordered: bool) {
@@ -128,7 +148,7 @@ pub(super) fn defer(i: &Inst, handler: Handler) -> Handler {
                 Ok(())
             })
         }
-        Family::Ds => vector(handler, result(i), Counter::Local, false),
+        Family::Ds => vector(handler, result(i), Counter::Local, false, Target::Store),
         Family::Flat | Family::Global | Family::Scratch => {
             let name = i.op.name.split_once('_').map_or("", |n| n.1);
             let stores = name
@@ -137,9 +157,25 @@ pub(super) fn defer(i: &Inst, handler: Handler) -> Handler {
             // Flat memory may be local memory, which counts too.
             let both = i.layout.family == Family::Flat;
             match (stores, result(i)) {
-                (false, Some(result)) => vector(handler, Some(result), Counter::Vector, both),
-                _ if both => vector(handler, None, Counter::Local, false),
-                _ => handler,
+                (false, Some(result)) => vector(
+                    handler,
+                    Some(result),
+                    Counter::Vector,
+                    both,
+                    Target::Nothing,
+                ),
+                _ if i.layout.family == Family::Scratch => handler,
+                _ => {
+                    let counted: Handler = Box::new(move |w, env| {
+                        handler(w, env)?;
+                        w.stores += 1;
+                        Ok(())
+                    });
+                    match both {
+                        true => vector(counted, None, Counter::Local, false, Target::Store),
+                        false => counted,
+                    }
+                }
             }
         }
         _ => handler,
@@ -151,11 +187,12 @@ fn vector(
     result: Option<(usize, usize, u32)>,
     counter: Counter,
     both: bool,
+    none: Target,
 ) -> Handler {
     let Some((dst, registers, bits)) = result else {
         return Box::new(move |w, env| {
             handler(w, env)?;
-            w.start(counter, Target::Nothing, true, false);
+            w.start(counter, none, true, false);
             Ok(())
         });
     };
