@@ -54,6 +54,11 @@ fn wait(address: u64, reference: u32) -> Vec<u32> {
     packet(0x3C, &[5 | 1 << 4, low, high, reference, u32::MAX, 4])
 }
 
+/// Flushes the data path of the host.
+fn flush_host() -> Vec<u32> {
+    packet(0x3C, &[3 | 1 << 6, 0xE26, 0xE27, u32::MAX, u32::MAX, 4])
+}
+
 /// All that starts a kernel, from its caches to the wait for its end.
 fn dispatch(
     code: &Loaded,
@@ -119,7 +124,7 @@ fn scene(code: &CodeObject, seed: u64) -> Scene {
     let first = map(&args(&[a, b, sum, n as u64]));
     let second = map(&args(&[sum, out]));
     device.memory.write(signal, &1u64.to_le_bytes()).unwrap();
-    let mut stream = vec![wait(signal, 1), acquire(FULL)];
+    let mut stream = vec![wait(signal, 1), flush_host(), acquire(FULL)];
     stream.extend(dispatch(
         &loaded,
         "vector_add",
