@@ -35,6 +35,7 @@ mod sysfs;
 use crate::wave::Counters;
 use machine::Machine;
 use std::ffi::CStr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tinyc_runtime::io::{Errno, Fd, KernelIo, Mmio};
 
@@ -175,17 +176,23 @@ pub struct Launched {
 
 /// A context's way to the simulated machine. Clones share it.
 #[derive(Clone)]
-pub struct Simulated(Arc<Mutex<Machine>>);
+pub struct Simulated {
+    machine: Arc<Mutex<Machine>>,
+    process: Arc<[AtomicU64; 8]>,
+}
 
 impl Simulated {
     /// A machine.
     pub fn new(settings: Settings) -> Simulated {
-        Simulated(Arc::new(Mutex::new(Machine::new(settings))))
+        Simulated {
+            machine: Arc::new(Mutex::new(Machine::new(settings))),
+            process: Arc::default(),
+        }
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
         // What panicked held no broken state that matters to a test that fails.
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.machine.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// What contexts did since this was last taken.
@@ -306,6 +313,10 @@ impl KernelIo for Simulated {
         let result = unsafe { m.munmap(address, bytes) };
         m.call("munmap", format!("{address:#x}, {bytes} bytes"), &result);
         result
+    }
+
+    fn process(&self) -> &[AtomicU64; 8] {
+        &self.process
     }
 }
 
