@@ -7,9 +7,39 @@
 //! |---|---|
 //! | [`needs`] | what an artifact asks of a device |
 //! | [`abi`] | structures and numbers of the kernel driver |
+//! | [`topology`] | GPUs as sysfs describes them |
+//! | [`memory`] | memory that processor and device see |
+//! | [`process`] | what contexts of a process share |
+//! | [`save_area`], [`scratch`] | sizes |
+//! | [`events`], [`queue`] | what they are called |
+//! | [`device`] | a context: all of the above, a timeline |
+//! | [`load`], [`upload`] | a model's memory, filled |
+//! | [`tensors`] | where inputs and outputs are |
+//! | [`model`] | a model that runs |
+//! | [`linux`] | system calls of a real kernel |
+//! | [`error`] | what went wrong and what to do |
 #![cfg_attr(not(test), no_std)]
 
 pub mod abi;
+pub mod device;
+mod driver;
+pub mod error;
+pub mod events;
+pub mod linux;
+pub mod load;
+pub mod memory;
+pub mod model;
 pub mod needs;
+pub mod process;
+pub mod queue;
+pub mod save_area;
+pub mod scratch;
+pub mod tensors;
+pub mod topology;
+pub mod upload;
 
+pub use device::Options;
+pub use error::Error;
+pub use linux::Linux;
+pub use model::{Model, Ticket};
 pub use needs::{Needs, Queue};
