@@ -45,6 +45,7 @@ const UNSAFE: &[&str] = &[
     "targets/amd/replay/",
     "targets/cpu/replay/",
     "runtime-min/",
+    "runtime-exe/",
     "templates/",
     "tests/simgpu/src/memory.rs",
     "tests/simgpu/src/wave/rounding.rs",
@@ -91,6 +92,7 @@ fn sources() -> Vec<Source> {
     let mut dirs: Vec<PathBuf> = [
         "compiler",
         "runtime-min",
+        "runtime-exe",
         "targets",
         "models",
         "tests",

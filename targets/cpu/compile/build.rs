@@ -1,4 +1,4 @@
-//! Compiles `tinyc-runtime` and `tinyc-replay-cpu` without the standard library into one archive that
+//! Compiles `tinyc-runtime`, `tinyc-executable` and `tinyc-replay-cpu` without the standard library into one archive that
 //! the crate embeds and links into every `.tinyexe`.
 //!
 //! `rustc` is called directly, on flags of its own: cargo's profile and the user's RUSTFLAGS must not
@@ -13,9 +13,11 @@ fn main() {
     let target = var("TARGET");
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR")).join("../../..");
     let runtime = root.join("runtime-min/src");
+    let program = root.join("runtime-exe/src");
     let replay = root.join("targets/cpu/replay/src");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={}", runtime.display());
+    println!("cargo:rerun-if-changed={}", program.display());
     println!("cargo:rerun-if-changed={}", replay.display());
     let archive = out.join("libtinyc_replay.a");
     let known = ["x86_64-unknown-linux-", "aarch64-unknown-linux-"];
@@ -61,11 +63,21 @@ fn main() {
         "-o",
     ]);
     call(command.arg(&rlib));
+    let front = out.join("libtinyc_executable.rlib");
+    let mut command = common(&program.join("lib.rs"));
+    command
+        .args(["--crate-name", "tinyc_executable", "--crate-type", "rlib"])
+        .args(["--cfg", "feature=\"exe\""])
+        .arg(format!("--extern=tinyc_runtime={}", rlib.display()))
+        .arg("-o");
+    call(command.arg(&front));
     let mut command = common(&replay.join("lib.rs"));
     command
         .args(["--crate-name", "tinyc_replay", "--crate-type", "staticlib"])
         .args(["--cfg", "feature=\"exe\"", "-C", "lto=fat"])
         .arg(format!("--extern=tinyc_runtime={}", rlib.display()))
+        .arg(format!("--extern=tinyc_executable={}", front.display()))
+        .arg(format!("-Ldependency={}", out.display()))
         .arg("-o");
     call(command.arg(&archive));
 }

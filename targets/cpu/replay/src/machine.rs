@@ -1,8 +1,9 @@
 //! The machine that runs a program: memory of arena and tensors, and the [`Device`] of one worker.
 
 use crate::Kernel;
-use crate::sys::{Errno, memory};
 use crate::team::Team;
+use tinyc_executable::Runner;
+use tinyc_executable::sys::{Errno, memory};
 use tinyc_runtime::program::{Launch, MAX_ARGUMENTS, Place};
 use tinyc_runtime::{Device, Program, replay};
 
@@ -78,30 +79,6 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    /// The program.
-    pub fn program(&self) -> &Program<'a> {
-        &self.program
-    }
-
-    /// Memory of a tensor: inputs first, then outputs.
-    pub fn tensor(&mut self, index: u32) -> &mut [u8] {
-        let bytes = self.program.tensor(index).map_or(0, |t| t.bytes);
-        match self.bases.get(index as usize + 2) {
-            // SAFETY: `new` reserved exactly this many bytes; no run is going on (`&mut self`).
-            Some(&base) => unsafe { core::slice::from_raw_parts_mut(base, bytes as usize) },
-            None => &mut [],
-        }
-    }
-
-    /// One run on all workers, from the first thread.
-    pub fn run(&mut self) {
-        if self.team.workers() > 1 {
-            self.team.start_job();
-        }
-        self.work(0);
-        self.team.barrier();
-    }
-
     /// Bytes of arena, inputs and outputs.
     pub fn bytes(&self) -> usize {
         let tensors = 0..self.program.inputs + self.program.outputs;
@@ -171,6 +148,31 @@ impl<'a> Machine<'a> {
             Ok(()) => {}
             Err(never) => match never {},
         }
+    }
+}
+
+impl<'a> Runner<'a> for Machine<'a> {
+    fn program(&self) -> Program<'a> {
+        self.program
+    }
+
+    fn tensor(&mut self, index: u32) -> &mut [u8] {
+        let bytes = self.program.tensor(index).map_or(0, |t| t.bytes);
+        match self.bases.get(index as usize + 2) {
+            // SAFETY: `new` reserved exactly this many bytes; no run is going on (`&mut self`).
+            Some(&base) => unsafe { core::slice::from_raw_parts_mut(base, bytes as usize) },
+            None => &mut [],
+        }
+    }
+
+    /// One run on all workers, from the first thread.
+    fn run(&mut self) -> Result<(), i32> {
+        if self.team.workers() > 1 {
+            self.team.start_job();
+        }
+        self.work(0);
+        self.team.barrier();
+        Ok(())
     }
 }
 

@@ -16,8 +16,10 @@
 //! All of it runs on one thread.
 
 use crate::machine::Machine;
-use crate::output::STDOUT;
-use crate::sys::{self, Errno, Fd, memory, nanoseconds};
+use tinyc_executable::bench::fill_inputs;
+use tinyc_executable::command::fail;
+use tinyc_executable::output::STDOUT;
+use tinyc_executable::sys::{self, Errno, Fd, memory, nanoseconds};
 
 /// What [`Request::what`] can be.
 const PIN: u32 = 1;
@@ -29,6 +31,15 @@ const KEEP: u32 = 6;
 const BRING_BACK: u32 = 7;
 /// What arguments are filled with: a tiny number in every float type.
 const PATTERN: u8 = 0xa5;
+
+/// `--serve`: the exit code.
+pub fn run(machine: &mut Machine<'_>) -> i32 {
+    fill_inputs(machine);
+    match serve(machine) {
+        Ok(()) => 0,
+        Err(e) => fail(5, &["cannot serve: ", e.message()]),
+    }
+}
 
 /// Serves until the input ends.
 pub fn serve(machine: &mut Machine<'_>) -> Result<(), Errno> {

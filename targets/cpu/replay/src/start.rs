@@ -1,15 +1,16 @@
 //! Entry point of the executable and what the compiler expects of a C library: memory functions,
 //! a panic handler. Only here does the program meet the linker's symbols.
 
-use crate::command::{self, Action, fail, refuse};
+use crate::Kernel;
 use crate::machine::Machine;
+use crate::serve;
 use crate::team::Team;
-use crate::{Kernel, sys};
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
-use tinyc_runtime::sha256::Sha256;
-use tinyc_runtime::{Bundle, Error, elf};
+use tinyc_executable::command::{self, Action, fail, refuse};
+use tinyc_executable::{own, sys};
+use tinyc_runtime::{Bundle, Error};
 
 unsafe extern "C" {
     /// Defined by the linker script: where the bundle's segment starts.
@@ -80,6 +81,17 @@ global_asm!(
     "2: ret",
 );
 
+const HELP: &str = "usage: MODEL.tinyexe --info [--json]
+       MODEL.tinyexe --run IN.npz -o OUT.npz [--threads N]
+       MODEL.tinyexe --bench [--threads N] [--seconds S] [--json]
+       MODEL.tinyexe --serve (for 'tinyc blame')
+
+IN is a .npz file with one uncompressed array for each input, or a .npy file
+for a model with one input. OUT is a .npz file, or .npy for one output.
+Exit codes: 0 success, 2 usage, 4 bad input or damaged file, 5 processor,
+memory or file missing, 70 internal error.
+";
+
 static TEAM: Team = Team::new();
 /// The machine, for the threads.
 static MACHINE: AtomicPtr<Machine<'static>> = AtomicPtr::new(core::ptr::null_mut());
@@ -119,7 +131,7 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
         Err(message) => return fail(2, &[message, "; --help explains"]),
     };
     if request.action == Action::Help {
-        return command::help();
+        return command::help(HELP);
     }
     // Who asks for single launches has read the file before: its start is not to take seconds.
     let bundle = match open(request.action != Action::Serve) {
@@ -186,7 +198,7 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
     }
     let code = match request.action {
         Action::Run(input, output) => command::run(&mut machine, input, output),
-        Action::Serve => command::serve(&mut machine),
+        Action::Serve => serve::run(&mut machine),
         _ => command::bench(&mut machine, &bundle, &request),
     };
     // Threads read `shared` until here; from now on only the end of the process follows.
@@ -195,164 +207,17 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
 
 /// The bundle of this executable, with every digest checked when `checked`.
 fn open(checked: bool) -> Result<Bundle<'static>, Error> {
-    let start = &raw const __start_tinyc_bundle;
-    // SAFETY: the header and the program headers are at the start of the first mapped page.
-    let header = unsafe { core::slice::from_raw_parts(&raw const __ehdr_start, 4096) };
-    let segments = (0..).map_while(|n| elf::segment(header, n)).flatten();
-    let size = segments
-        .filter(|s| s.address == start.addr() as u64)
-        .map(|s| s.size)
-        .next()
-        .unwrap_or(0);
-    // SAFETY: this segment is mapped read-only for as long as the process lives.
-    let bytes = unsafe { core::slice::from_raw_parts(start, size as usize) };
-    let bundle = Bundle::open(bytes)?;
-    if !checked {
-        return Ok(bundle);
+    // SAFETY: the linker script puts both where they belong; nothing has written to a segment yet.
+    unsafe {
+        own::bundle(
+            &raw const __start_tinyc_bundle,
+            &raw const __ehdr_start,
+            checked,
+        )
     }
-    bundle.verify()?;
-    let hole = (start.addr() as u64, bundle.bytes().len() as u64);
-    let mut code = Sha256::new();
-    let (mut total, mut index) = (0u64, 0);
-    while let Some(segment) = elf::segment(header, index) {
-        index += 1;
-        let Some(segment) = segment else { continue };
-        for (address, size) in elf::outside(segment.address, segment.size, hole) {
-            // SAFETY: a loaded segment is mapped at its address (the executable is not relocated).
-            // Nothing has written to the writable ones yet.
-            code.update(unsafe {
-                core::slice::from_raw_parts(address as *const u8, size as usize)
-            });
-            total = total.wrapping_add(size);
-        }
-    }
-    bundle.verify_code(total, code.finish())?;
-    Ok(bundle)
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     sys::exit(fail(70, &["internal error"]))
-}
-
-/// Copies `n` bytes between regions that do not overlap.
-///
-/// # Safety
-/// As C's `memcpy`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    // SAFETY: the caller's promise; written without a call, which would be this function again.
-    unsafe { forward(to, from, n) };
-    to
-}
-
-/// Copies `n` bytes.
-///
-/// # Safety
-/// As C's `memmove`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    if to.addr().wrapping_sub(from.addr()) >= n {
-        // SAFETY: the destination does not start inside the source.
-        unsafe { forward(to, from, n) };
-    } else {
-        let mut i = n;
-        while i > 0 {
-            i -= 1;
-            // SAFETY: i < n. Volatile, so that the loop does not become a call of this function.
-            unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
-        }
-    }
-    to
-}
-
-/// Fills `n` bytes.
-///
-/// # Safety
-/// As C's `memset`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, value: i32, n: usize) -> *mut u8 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the direction flag is clear by the ABI; writes exactly n bytes.
-    unsafe {
-        core::arch::asm!("rep stosb", inout("rcx") n => _, inout("rdi") to => _, in("al") value as u8,
-            options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    for i in 0..n {
-        // SAFETY: i < n. Volatile, so that the loop does not become a call of this function.
-        unsafe { to.add(i).write_volatile(value as u8) };
-    }
-    to
-}
-
-/// Compares `n` bytes.
-///
-/// # Safety
-/// As C's `memcmp`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-    for i in 0..n {
-        // SAFETY: i < n. Volatile, so that the loop does not become a call of this function.
-        let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
-        if x != y {
-            return i32::from(x) - i32::from(y);
-        }
-    }
-    0
-}
-
-/// Compares `n` bytes for equality.
-///
-/// # Safety
-/// As `bcmp`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-    // SAFETY: the same promise.
-    unsafe { memcmp(a, b, n) }
-}
-
-/// Length of a string.
-///
-/// # Safety
-/// As C's `strlen`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn strlen(text: *const u8) -> usize {
-    let mut n = 0;
-    // SAFETY: the string ends with zero, so every byte up to it may be read.
-    while unsafe { text.add(n).read_volatile() } != 0 {
-        n += 1;
-    }
-    n
-}
-
-/// Ascending copy.
-///
-/// # Safety
-/// Both regions have `n` bytes, and the destination does not start inside the source.
-unsafe fn forward(to: *mut u8, from: *const u8, n: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the direction flag is clear by the ABI; moves exactly n bytes.
-    unsafe {
-        core::arch::asm!("rep movsb", inout("rcx") n => _, inout("rdi") to => _,
-            inout("rsi") from => _, options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let mut i = 0;
-        // Words first: tensors are copied here.
-        while i + 8 <= n {
-            // SAFETY: i + 8 <= n; unaligned volatile access goes by bytes of a word.
-            unsafe {
-                let word = from.add(i).cast::<u64>().read_unaligned();
-                core::arch::asm!("str {0}, [{1}]", in(reg) word, in(reg) to.add(i), options(nostack));
-            }
-            i += 8;
-        }
-        while i < n {
-            // SAFETY: i < n. Volatile, so that the loop does not become a call of memcpy.
-            unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
-            i += 1;
-        }
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! The same scheme as the thread pool of the static library (`c/pool.c` of the compile crate).
 
-use crate::sys;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use tinyc_executable::sys;
 
 /// Rounds of waiting before a worker sleeps.
 const SPINS: u32 = 2000;

@@ -4,7 +4,7 @@
 //! belongs to the input of its name; `arr_0`, `arr_1` (what `numpy.savez(file, a, b)` writes) to the
 //! inputs in order.
 
-use crate::machine::Machine;
+use crate::Runner;
 use crate::output::Output;
 use crate::sys::{Fd, write};
 use tinyc_runtime::Tensor;
@@ -31,7 +31,7 @@ pub enum Refused {
 }
 
 /// Fills every input from a file.
-pub fn read_inputs(machine: &mut Machine<'_>, file: &[u8]) -> Result<(), Refused> {
+pub fn read_inputs<'a>(machine: &mut impl Runner<'a>, file: &[u8]) -> Result<(), Refused> {
     let inputs = machine.program().inputs;
     if let Some(array) = Array::read(file) {
         return match inputs {
@@ -64,7 +64,7 @@ fn plain(name: &[u8]) -> &[u8] {
     name.strip_suffix(b".npy").unwrap_or(name)
 }
 
-fn fill(machine: &mut Machine<'_>, index: u32, array: &Array<'_>) -> Result<(), Refused> {
+fn fill<'a>(machine: &mut impl Runner<'a>, index: u32, array: &Array<'_>) -> Result<(), Refused> {
     let tensor = machine
         .program()
         .tensor(index)
@@ -79,7 +79,7 @@ fn fill(machine: &mut Machine<'_>, index: u32, array: &Array<'_>) -> Result<(), 
 }
 
 /// Says what is wrong with the inputs, with names and shapes.
-pub fn explain(machine: &Machine<'_>, refused: Refused, out: &mut Output) {
+pub fn explain<'a>(machine: &impl Runner<'a>, refused: Refused, out: &mut Output) {
     let (index, before, after) = match refused {
         Refused::Format => {
             out.text("not a .npz or .npy file");
@@ -123,7 +123,11 @@ pub fn describe(tensor: &Tensor<'_>, out: &mut Output) {
 }
 
 /// Writes every output: one `.npy` when `single`, else a `.npz`.
-pub fn write_outputs(machine: &mut Machine<'_>, fd: Fd, single: bool) -> Result<(), WriteError> {
+pub fn write_outputs<'a>(
+    machine: &mut impl Runner<'a>,
+    fd: Fd,
+    single: bool,
+) -> Result<(), WriteError> {
     let (inputs, outputs) = (machine.program().inputs, machine.program().outputs);
     let put = |bytes: &[u8]| write(fd, bytes).map_err(|_| WriteError);
     let mut head = [0; HEADER_ROOM];

@@ -3,9 +3,9 @@
 //! Exit codes are those of `tinyc`: 0 success, 2 usage, 4 bad input or damaged executable, 5 the machine
 //! lacks something (processor, memory, file), 70 internal error.
 
+use crate::Runner;
 use crate::arrays::{describe, explain, read_inputs, write_outputs};
 use crate::bench::{fill_inputs, measure};
-use crate::machine::Machine;
 use crate::output::{Output, STDERR, STDOUT};
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
@@ -38,17 +38,6 @@ pub enum Action<'a> {
     /// Explain the command line.
     Help,
 }
-
-const HELP: &str = "usage: MODEL.tinyexe --info [--json]
-       MODEL.tinyexe --run IN.npz -o OUT.npz [--threads N]
-       MODEL.tinyexe --bench [--threads N] [--seconds S] [--json]
-       MODEL.tinyexe --serve (for 'tinyc blame')
-
-IN is a .npz file with one uncompressed array for each input, or a .npy file
-for a model with one input. OUT is a .npz file, or .npy for one output.
-Exit codes: 0 success, 2 usage, 4 bad input or damaged file, 5 processor,
-memory or file missing, 70 internal error.
-";
 
 /// Reads the arguments (the program's name left out); the error is a message.
 pub fn parse<'a>(
@@ -154,9 +143,9 @@ pub fn fail(code: i32, parts: &[&str]) -> i32 {
 }
 
 /// Prints how to use the program.
-pub fn help() -> i32 {
+pub fn help(text: &str) -> i32 {
     let mut out = Output::new(STDOUT);
-    out.text(HELP);
+    out.text(text);
     finish(out)
 }
 
@@ -337,7 +326,7 @@ pub fn info(bundle: &Bundle<'_>) -> i32 {
 }
 
 /// `--run`.
-pub fn run(machine: &mut Machine<'_>, input: &CStr, output: &CStr) -> i32 {
+pub fn run<'a>(machine: &mut impl Runner<'a>, input: &CStr, output: &CStr) -> i32 {
     let named = |path: &CStr, e: Errno, what: &str| {
         let path = core::str::from_utf8(path.to_bytes()).unwrap_or("file");
         fail(5, &["cannot ", what, " ", path, ": ", e.message()])
@@ -354,7 +343,9 @@ pub fn run(machine: &mut Machine<'_>, input: &CStr, output: &CStr) -> i32 {
         let _ = out.finish();
         return 4;
     }
-    machine.run();
+    if let Err(code) = machine.run() {
+        return code;
+    }
     let single = output.to_bytes().ends_with(b".npy");
     if single && machine.program().outputs != 1 {
         return fail(2, &["the model has several outputs: give -o a .npz file"]);
@@ -370,11 +361,11 @@ pub fn run(machine: &mut Machine<'_>, input: &CStr, output: &CStr) -> i32 {
 }
 
 /// `--bench`.
-pub fn bench(machine: &mut Machine<'_>, bundle: &Bundle<'_>, request: &Request<'_>) -> i32 {
+pub fn bench<'a>(machine: &mut impl Runner<'a>, bundle: &Bundle<'_>, request: &Request<'_>) -> i32 {
     fill_inputs(machine);
     let timing = match measure(machine, request.nanos) {
         Ok(timing) => timing,
-        Err(e) => return fail(5, &[e.message()]),
+        Err(code) => return code,
     };
     let name = bundle.value("name").unwrap_or("model");
     let flops = machine.program().flops;
@@ -426,15 +417,6 @@ pub fn bench(machine: &mut Machine<'_>, bundle: &Bundle<'_>, request: &Request<'
         });
     }
     finish(out)
-}
-
-/// `--serve`.
-pub fn serve(machine: &mut Machine<'_>) -> i32 {
-    fill_inputs(machine);
-    match crate::serve::serve(machine) {
-        Ok(()) => 0,
-        Err(e) => fail(5, &["cannot serve: ", e.message()]),
-    }
 }
 
 /// The weights of a bundle.

@@ -1,7 +1,8 @@
 //! Timing: many runs, then median, minimum and spread.
 
-use crate::machine::Machine;
-use crate::sys::{Errno, memory, nanoseconds};
+use crate::Runner;
+use crate::command::fail;
+use crate::sys::{memory, nanoseconds};
 
 /// What was measured, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +33,20 @@ const MAX_RUNS: usize = 200_000;
 /// Fewest runs, however long they take.
 const MIN_RUNS: usize = 5;
 
-/// Runs for about `nanos` nanoseconds, after one tenth of that to warm up.
-pub fn measure(machine: &mut Machine<'_>, nanos: u64) -> Result<Timing, Errno> {
-    let (samples, _) = memory(MAX_RUNS * 8)?.as_chunks_mut::<8>();
+/// Runs for about `nanos` nanoseconds, after one tenth of that to warm up. The error is an exit code.
+pub fn measure<'a>(machine: &mut impl Runner<'a>, nanos: u64) -> Result<Timing, i32> {
+    let room = memory(MAX_RUNS * 8).map_err(|e| fail(5, &[e.message()]))?;
+    let (samples, _) = room.as_chunks_mut::<8>();
     let warm = nanoseconds().saturating_add(nanos / 10);
-    machine.run();
+    machine.run()?;
     while nanoseconds() < warm {
-        machine.run();
+        machine.run()?;
     }
     let end = nanoseconds().saturating_add(nanos);
     let mut runs = 0;
     for sample in samples.iter_mut() {
         let start = nanoseconds();
-        machine.run();
+        machine.run()?;
         let now = nanoseconds();
         *sample = now.saturating_sub(start).to_be_bytes();
         runs += 1;
@@ -112,7 +114,7 @@ fn sift(heap: &mut [[u8; 8]], mut at: usize) {
 }
 
 /// Fills the inputs: small pseudo-random numbers in floats, zeros in integers (which may be indices).
-pub fn fill_inputs(machine: &mut Machine<'_>) {
+pub fn fill_inputs<'a>(machine: &mut impl Runner<'a>) {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = move || {
         state ^= state << 13;
