@@ -338,6 +338,10 @@ fn identify<I: KernelIo>(
             what: "a work-group",
         });
     }
+    if node.xcc > 1 {
+        // Every die would execute the stream, and none would wait for the others between launches.
+        return Err(Error::Dies(node.xcc));
+    }
     let (render, slot) = process::acquire(io, kfd, &node)?;
     if minor >= RUNTIME_ENABLE_SINCE {
         // Tells debuggers that this process lets them in no special way. A refusal changes nothing.

@@ -37,6 +37,8 @@ pub enum Error {
         /// The one that the artifact was compiled for.
         wanted: u32,
     },
+    /// The GPU is several dies that work as one device, and the command stream is for one.
+    Dies(u32),
     /// Memory is not enough.
     NoMemory {
         /// Bytes asked for.
@@ -130,6 +132,10 @@ impl core::fmt::Display for Error {
                 Chip(found),
                 Chip(wanted),
                 Chip(found)
+            ),
+            Error::Dies(count) => write!(
+                f,
+                "this GPU's {count} dies work as one device, and the model was compiled for one die: divide it with 'amd-smi set --compute-partition CPX'",
             ),
             Error::NoMemory { bytes, what } => write!(
                 f,

@@ -17,10 +17,15 @@
 //! | [`tensors`] | where inputs and outputs are |
 //! | [`model`] | a model that runs |
 //! | [`linux`] | system calls of a real kernel |
+//! | `c_api`, `archive` | functions for C (feature `c-api`), and what a static library of them needs (feature `archive`) |
 //! | [`error`] | what went wrong and what to do |
 #![cfg_attr(not(test), no_std)]
 
 pub mod abi;
+#[cfg(feature = "archive")]
+mod archive;
+#[cfg(feature = "c-api")]
+pub mod c_api;
 pub mod device;
 mod driver;
 pub mod error;

@@ -68,6 +68,8 @@ pub struct State {
     doorbells: Option<u64>,
     pub stores: Vec<(u64, u64)>,
     pub answer: Answer,
+    /// The launch that has begun when it goes wrong, counted from 1.
+    pub launch: u32,
     /// Streams that ran: address, waited for, signalled.
     pub runs: Vec<(u64, u32, u32)>,
     read: u64,
@@ -101,6 +103,7 @@ impl Fake {
             doorbells: None,
             stores: vec![],
             answer: Answer::Runs,
+            launch: 0,
             runs: vec![],
             read: 0,
             pending: None,
@@ -390,11 +393,13 @@ impl Fake {
                 upload(&body);
                 continue;
             }
+            let signal = u64::from(body[0]) | u64::from(body[1]) << 32;
             if s.answer != Answer::Runs {
                 s.pending = Some(s.answer);
+                // SAFETY: the page of signals; the number of the launch is there.
+                unsafe { Linux.store32(signal + 64, s.launch) };
                 continue;
             }
-            let signal = u64::from(body[0]) | u64::from(body[1]) << 32;
             assert!(word(signal) >= body[2], "the wait is never over");
             s.runs.push((address, body[2], body[3]));
             // SAFETY: the signal is mapped.
