@@ -6,22 +6,25 @@
 mod chip;
 mod code_object;
 mod host;
+mod session;
 pub mod stream;
 mod toolchain;
 
 pub use chip::Chip;
 pub use code_object::{CodeObject, Descriptor, Image};
 pub use host::HostSession;
+pub use session::DeviceSession;
 
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use stream::Network;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
+use tinyc_compiler::emit::{Dispatches, Provenance, code_hash, dispatches, pack_all};
 use tinyc_compiler::program::groups;
 use tinyc_compiler::program::{Built, LinearKernel};
 use tinyc_compiler::target::{Emit, EmittedFile, Facts, Gpu, Session, Target};
+use tinyc_replay_amd::Linux;
 use toolchain::Toolchain;
 
 /// Definitions of the names that generated kernels call.
@@ -135,6 +138,28 @@ impl AmdTarget {
     }
 }
 
+/// Looks at the timeline before a wait asks the driver.
+const POLLS: u32 = 1 << 20;
+
+impl AmdTarget {
+    /// What artifacts carry and devices load: a whole bundle.
+    ///
+    /// # Errors
+    /// As [`AmdTarget::compile`] and [`Network::build`].
+    pub fn bundle(&self, built: &Built) -> Result<Vec<u8>> {
+        let model = self.build(built)?;
+        let network = self.network(&model)?;
+        let code = built.linear.iter().map(|k| code_hash(self, k));
+        let provenance = Provenance {
+            target: self.name().to_string(),
+            toolchain: self.compiler()?.describe(),
+            licences: vec!["tinyc runtime: MIT OR Apache-2.0".to_string()],
+            code: code.collect::<Result<Vec<_>>>()?,
+        };
+        tinyc_compiler::emit::bundle(built, &provenance, network.sections())
+    }
+}
+
 /// What replays a model on a device is not there yet.
 fn no_replay(chip: Chip) -> Error {
     Error::unsupported(format!(
@@ -164,7 +189,10 @@ impl Target for AmdTarget {
 
     fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
         if !self.options.on_host {
-            return Err(no_replay(self.chip));
+            let session = DeviceSession::new(self.bundle(built)?, Linux, POLLS);
+            return Ok(Box::new(session.map_err(|e| {
+                e.help("run it on a machine that has the device, or on the simulated one with --simulate")
+            })?));
         }
         let texts = built.linear.iter().map(|k| self.render(k));
         let texts = texts.collect::<Result<Vec<_>>>()?;

@@ -136,6 +136,10 @@ impl Machine {
 
     /// An interrupt with the number of an event.
     pub fn interrupt(&mut self, id: u32) {
+        // The driver keeps this number for command processors that name no event.
+        if id == 0 {
+            return;
+        }
         let slot = self.events.page.map(|(_, va)| va + 8 * u64::from(id));
         let known = self
             .events
