@@ -162,7 +162,7 @@ impl Queue {
         ];
         let bell = match self.kind {
             needs::Queue::Pm4 => {
-                let at = ring.address + self.written * 4 % ring.bytes;
+                let at = ring.address + self.written * 4 % RING_BYTES;
                 for (n, word) in (0..).zip(jump) {
                     // SAFETY: the ring's length is a multiple of the four words, so that they are all inside.
                     unsafe { io.store32(at + n * 4, word) };
@@ -171,7 +171,7 @@ impl Queue {
                 self.written
             }
             needs::Queue::Aql => {
-                let at = ring.address + self.written * AQL_BYTES % ring.bytes;
+                let at = ring.address + self.written * AQL_BYTES % RING_BYTES;
                 let body = jump.into_iter().chain([AQL_REST]);
                 for (n, word) in (1..16).zip(body.chain(core::iter::repeat(0))) {
                     // SAFETY: a packet of 16 words inside of the ring.

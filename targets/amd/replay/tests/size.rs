@@ -1,0 +1,112 @@
+//! The archive that libraries get: at most 64 KB of code for this back end, no way to a panic, no symbol that a program lacks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// Most that the runtime may add to a program.
+const MOST_CODE: u64 = 64 << 10;
+const FUNCTIONS: [&str; 11] = [
+    "open",
+    "submit",
+    "wait",
+    "run",
+    "close",
+    "input",
+    "output",
+    "register",
+    "unregister",
+    "bind",
+    "error",
+];
+
+fn run(command: &mut Command) -> String {
+    let done = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {errors}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// A compiler call as the build script of the back end makes it.
+fn rustc(source: &Path, name: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    command.args(["--edition", "2024", "--crate-name", name]);
+    for flag in [
+        "panic=abort",
+        "opt-level=s",
+        "codegen-units=1",
+        "relocation-model=pic",
+        "embed-bitcode=yes",
+        "force-unwind-tables=no",
+        "debuginfo=0",
+        "overflow-checks=off",
+    ] {
+        command.args(["-C", flag]);
+    }
+    command.arg(source);
+    command
+}
+
+#[test]
+fn the_archive_is_small_and_never_panics() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let dir = std::env::temp_dir().join(format!("tinyc-archive-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (rlib, archive) = (dir.join("libtinyc_runtime.rlib"), dir.join("libreplay.a"));
+    let runtime = root.join("runtime-min/src/lib.rs");
+    run(rustc(&runtime, "tinyc_runtime")
+        .args(["--crate-type", "rlib", "-o"])
+        .arg(&rlib));
+    let replay = root.join("targets/amd/replay/src/lib.rs");
+    run(rustc(&replay, "tinyc_replay_amd")
+        .args(["--crate-type", "staticlib", "-C", "lto=fat"])
+        .args(["--cfg", "feature=\"c-api\"", "--cfg", "feature=\"archive\""])
+        .arg(format!("--extern=tinyc_runtime={}", rlib.display()))
+        .arg("-o")
+        .arg(&archive));
+    // A program of C that calls all functions: whatever it does not reach is dropped.
+    let main = dir.join("main.c");
+    let call = |f: &&str| format!("void tinyc_amd_{f}(void);\n");
+    let declared: String = FUNCTIONS.iter().map(|f| call(&f)).collect();
+    let calls: String = FUNCTIONS
+        .iter()
+        .map(|f| format!("tinyc_amd_{f}();"))
+        .collect();
+    std::fs::write(
+        &main,
+        format!("{declared}int main(void) {{ {calls} return 0; }}\n"),
+    )
+    .unwrap();
+    let program = dir.join("program");
+    run(Command::new("gcc")
+        .arg(&main)
+        .arg(&archive)
+        .arg("-Wl,--gc-sections")
+        .arg("-o")
+        .arg(&program));
+    let sizes = run(Command::new("size").arg("-A").arg(&program));
+    let of = |name: &str| -> u64 {
+        let line = sizes.lines().find(|l| l.starts_with(name));
+        let size = line.and_then(|l| l.split_whitespace().nth(1));
+        size.and_then(|s| s.parse().ok()).unwrap_or(0)
+    };
+    let (code, constants) = (of(".text "), of(".rodata "));
+    assert!(code > 10_000, "the program lost its runtime: {sizes}");
+    assert!(
+        code + constants <= MOST_CODE,
+        "{code} bytes of code, {constants} of constants"
+    );
+    let symbols = run(Command::new("nm").arg(&program));
+    let panics: Vec<&str> = symbols.lines().filter(|l| l.contains("panic")).collect();
+    assert!(panics.is_empty(), "{panics:?}");
+    assert_eq!(
+        symbols
+            .lines()
+            .filter(|l| l.ends_with(" tinyc_amd_process_v1"))
+            .count(),
+        1
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+}
