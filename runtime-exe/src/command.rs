@@ -236,6 +236,7 @@ pub fn info_json(bundle: &Bundle<'_>) -> i32 {
         out.text("], ");
     }
     identities(bundle, &program, &mut out);
+    machine(bundle, &mut out);
     out.text("\"sections\": [");
     for (i, section) in bundle.sections().enumerate() {
         out.text(if i == 0 { "" } else { ", " })
@@ -280,6 +281,29 @@ fn identities(bundle: &Bundle<'_>, program: &Program<'_>, out: &mut Output) {
             }
         }
         out.text("], \"launches\": ").number(launches).text("}");
+    }
+    out.text("], ");
+}
+
+/// Numbers of each kernel's machine code, where the target tells them: `k0 registers=96 occupancy=16`.
+fn machine(bundle: &Bundle<'_>, out: &mut Output) {
+    let mut lines = bundle.values("machine").peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    let number = |v: &str| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit());
+    out.text("\"machine\": [");
+    for (i, line) in lines.enumerate() {
+        let mut words = line.split(' ');
+        out.text(if i == 0 { "" } else { ", " })
+            .text("{\"kernel\": \"")
+            .json(words.next().unwrap_or(""))
+            .text("\"");
+        let numbers = words.filter_map(|w| w.split_once('='));
+        for (key, value) in numbers.filter(|(_, v)| number(v)) {
+            out.text(", \"").json(key).text("\": ").text(value);
+        }
+        out.text("}");
     }
     out.text("], ");
 }

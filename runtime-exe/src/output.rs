@@ -92,3 +92,11 @@ impl Output {
         self.error.map_or(Ok(()), Err)
     }
 }
+
+/// For messages that others format.
+impl core::fmt::Write for Output {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.text(text);
+        Ok(())
+    }
+}

@@ -29,6 +29,8 @@ pub struct Provenance {
     pub licences: Vec<String>,
     /// Hash of each kernel's code, see [`super::code_hash`].
     pub code: Vec<String>,
+    /// Lines of the manifest that only this target has: key and value.
+    pub more: Vec<(String, String)>,
 }
 
 /// The bundle of a program. `more` are sections that only this target has.
@@ -150,6 +152,9 @@ fn manifest(built: &Built, provenance: &Provenance) -> String {
     );
     line("weight_bytes", &built.plan.weight_bytes.to_string());
     line("flops", &flops(built).to_string());
+    for (key, value) in &provenance.more {
+        line(key, value);
+    }
     for licence in &provenance.licences {
         line("licence", licence);
     }

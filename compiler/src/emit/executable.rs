@@ -8,6 +8,9 @@
 
 use super::bundle::seal;
 use crate::diag::{Error, Result};
+use crate::target::EmittedFile;
+use std::io::Write;
+use std::path::Path;
 use tinyc_runtime::elf;
 
 /// The linker script of such an executable.
@@ -53,6 +56,41 @@ pub fn append(mut linked: Vec<u8>, mut bundle: Vec<u8>) -> Result<Parts> {
         bundle,
         tail,
     })
+}
+
+/// Writes `NAME.tinyexe` into a folder: beside its final place, which it takes when it is whole.
+///
+/// # Errors
+/// Environment when the folder cannot be written.
+pub fn write_executable(dir: &Path, name: &str, parts: &Parts) -> Result<EmittedFile> {
+    let broken =
+        |e: std::io::Error| Error::environment(format!("cannot write {}: {e}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(broken)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".tinyc-")
+        .tempfile_in(dir)
+        .map_err(broken)?;
+    let mut bytes = 0;
+    for part in [&parts.head, &parts.bundle, &parts.tail] {
+        file.write_all(part).map_err(broken)?;
+        bytes += part.len() as u64;
+    }
+    let file = file.into_temp_path();
+    make_executable(&file)?;
+    let path = dir.join(format!("{name}.tinyexe"));
+    file.persist(&path).map_err(|e| broken(e.error))?;
+    Ok(EmittedFile { path, bytes })
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(|e| {
+            Error::environment(format!("cannot make {} executable: {e}", path.display()))
+        })?;
+    }
+    Ok(())
 }
 
 fn wrong(why: &str) -> Error {

@@ -29,7 +29,7 @@ mod weights;
 
 pub use bundle::{Provenance, bundle};
 pub use dispatches::{Dispatches, Grid, dispatches};
-pub use executable::{Parts, SCRIPT, append};
+pub use executable::{Parts, SCRIPT, append, write_executable};
 pub use identities::{code_hash, identity_lines};
 pub use interface::{ABI_VERSION, ARENA_ALIGN, Interface, Tensor, interface};
 pub use launches::{Launch, Launches, Placed, launches};

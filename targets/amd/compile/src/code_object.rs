@@ -4,6 +4,7 @@
 //! descriptor is that of LLVM's `AMDHSAKernelDescriptor.h`: 64 bytes, little-endian.
 
 use crate::chip::Chip;
+use crate::sweep::matrix_instructions;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget};
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::target::Gpu;
@@ -28,6 +29,10 @@ pub struct CodeObject {
     pub registers: u32,
     /// Waves that a compute unit holds of it.
     pub occupancy: u32,
+    /// Bytes of instructions.
+    pub code_bytes: u32,
+    /// Matrix instructions among them; `None` where they cannot be counted.
+    pub matrix: Option<u32>,
 }
 
 /// A kernel descriptor.
@@ -56,6 +61,8 @@ pub struct Image {
     pub descriptor: u64,
     /// Where the first instruction is.
     pub entry: u64,
+    /// Bytes of instructions from there.
+    pub code: u64,
 }
 
 impl CodeObject {
@@ -88,6 +95,8 @@ impl CodeObject {
         Ok(CodeObject {
             occupancy: chip.occupancy(gpu, registers, threads, descriptor.group_bytes),
             name: name.to_string(),
+            code_bytes: image.code as u32,
+            matrix: chip.counts_matrix().then(|| matrix(&image)).flatten(),
             bytes,
             threads,
             descriptor,
@@ -102,6 +111,15 @@ impl CodeObject {
     pub fn image(&self) -> Result<Image> {
         image(&self.name, &self.bytes)
     }
+}
+
+/// How many instructions multiply matrices.
+fn matrix(image: &Image) -> Option<u32> {
+    let end = image.entry.checked_add(image.code)?;
+    let code = image.bytes.get(image.entry as usize..end as usize)?;
+    let words = code.as_chunks::<4>().0.iter();
+    let words: Vec<u32> = words.map(|w| u32::from_le_bytes(*w)).collect();
+    matrix_instructions(&words)
 }
 
 fn damaged(name: &str, why: &str) -> Error {
@@ -143,6 +161,10 @@ fn image(name: &str, bytes: &[u8]) -> Result<Image> {
             .and_then(|s| Some(place(s.section_index()?)? + s.address()))
             .ok_or_else(|| damaged(name, &format!("it has no symbol '{wanted}'")))
     };
+    let size = |wanted: &str| {
+        let found = file.symbols().find(|s| s.name() == Ok(wanted));
+        found.map_or(0, |s| s.size())
+    };
     let (descriptor, entry) = (symbol(&format!("{name}.kd"))?, symbol(name)?);
     for section in file.sections() {
         let Some(base) = place(section.index()) else {
@@ -176,5 +198,6 @@ fn image(name: &str, bytes: &[u8]) -> Result<Image> {
         bytes: out,
         descriptor,
         entry,
+        code: size(name),
     })
 }

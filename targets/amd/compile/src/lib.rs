@@ -5,9 +5,11 @@
 
 mod chip;
 mod code_object;
+mod executable;
 mod host;
 mod session;
 pub mod stream;
+mod sweep;
 mod toolchain;
 
 pub use chip::Chip;
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use stream::Network;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Dispatches, Provenance, code_hash, dispatches, pack_all};
+use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
 use tinyc_compiler::program::groups;
 use tinyc_compiler::program::{Built, LinearKernel};
 use tinyc_compiler::target::{Emit, EmittedFile, Facts, Gpu, Session, Target};
@@ -147,26 +149,8 @@ impl AmdTarget {
     /// # Errors
     /// As [`AmdTarget::compile`] and [`Network::build`].
     pub fn bundle(&self, built: &Built) -> Result<Vec<u8>> {
-        let model = self.build(built)?;
-        let network = self.network(&model)?;
-        let code = built.linear.iter().map(|k| code_hash(self, k));
-        let provenance = Provenance {
-            target: self.name().to_string(),
-            toolchain: self.compiler()?.describe(),
-            licences: vec!["tinyc runtime: MIT OR Apache-2.0".to_string()],
-            code: code.collect::<Result<Vec<_>>>()?,
-        };
-        tinyc_compiler::emit::bundle(built, &provenance, network.sections())
+        executable::whole_bundle(self, built)
     }
-}
-
-/// What replays a model on a device is not there yet.
-fn no_replay(chip: Chip) -> Error {
-    Error::unsupported(format!(
-        "target {} compiles kernels; what replays them on a device does not exist yet",
-        chip.target()
-    ))
-    .help("look at the kernels with --dump-dir DIR --stop-after plan")
 }
 
 impl Target for AmdTarget {
@@ -182,9 +166,15 @@ impl Target for AmdTarget {
         tinyc_compiler::render::c_groups::render(kernel)
     }
 
-    fn emit(&self, built: &Built, _: Emit, _: &Path) -> Result<Vec<EmittedFile>> {
-        self.build(built)?;
-        Err(no_replay(self.chip))
+    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
+        match what {
+            Emit::Exe => executable::emit(self, built, dir),
+            Emit::Lib => Err(Error::unsupported(format!(
+                "target {} has no libraries yet",
+                self.name()
+            ))
+            .help("use --emit exe")),
+        }
     }
 
     fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {

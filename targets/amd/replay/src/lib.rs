@@ -16,6 +16,7 @@
 //! | [`load`], [`upload`] | a model's memory, filled |
 //! | [`tensors`] | where inputs and outputs are |
 //! | [`model`] | a model that runs |
+//! | `command` | the program of a `.tinyexe` (feature `exe`) |
 //! | [`linux`] | system calls of a real kernel |
 //! | `c_api`, `archive` | functions for C (feature `c-api`), and what a static library of them needs (feature `archive`) |
 //! | [`error`] | what went wrong and what to do |
@@ -26,6 +27,8 @@ pub mod abi;
 mod archive;
 #[cfg(feature = "c-api")]
 pub mod c_api;
+#[cfg(feature = "exe")]
+pub mod command;
 pub mod device;
 mod driver;
 pub mod error;

@@ -8,10 +8,11 @@ use crate::{CpuTarget, sources};
 use object::{Object as _, ObjectSymbol};
 use rayon::prelude::*;
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Provenance, SCRIPT, append, bundle, code_hash, is_identifier};
+use tinyc_compiler::emit::{
+    Provenance, SCRIPT, append, bundle, code_hash, is_identifier, write_executable,
+};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
 
@@ -75,6 +76,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
             .par_iter()
             .map(|k| code_hash(target, k))
             .collect::<Result<_>>()?,
+        more: Vec::new(),
     };
     let temp = temp_dir()?;
     let mut paths = Vec::new();
@@ -103,24 +105,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
         || bundle(built, &provenance, Vec::new()),
     );
     let parts = append(linked?, bundle?)?;
-    // Written beside its final place, which it takes when it is whole.
-    let broken =
-        |e: std::io::Error| Error::environment(format!("cannot write {}: {e}", dir.display()));
-    std::fs::create_dir_all(dir).map_err(broken)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".tinyc-")
-        .tempfile_in(dir)
-        .map_err(broken)?;
-    let mut bytes = 0;
-    for part in [&parts.head, &parts.bundle, &parts.tail] {
-        file.write_all(part).map_err(broken)?;
-        bytes += part.len() as u64;
-    }
-    let file = file.into_temp_path();
-    make_executable(&file)?;
-    let path = dir.join(format!("{name}.tinyexe"));
-    file.persist(&path).map_err(|e| broken(e.error))?;
-    Ok(vec![EmittedFile { path, bytes }])
+    Ok(vec![write_executable(dir, name, &parts)?])
 }
 
 fn unreadable(path: &Path, e: &std::io::Error) -> Error {
@@ -148,15 +133,4 @@ fn needs_support(objects: &[Object]) -> Result<bool> {
     Ok(wanted
         .difference(&defined)
         .any(|n| !linkers(n) && !replay.contains(&n.as_str())))
-}
-
-fn make_executable(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(|e| {
-            Error::environment(format!("cannot make {} executable: {e}", path.display()))
-        })?;
-    }
-    Ok(())
 }

@@ -1,0 +1,164 @@
+//! Executables for these devices: what they hold, and what they say on a machine without one.
+//!
+//! Without clang for AMDGPU a test says that it skips.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod harness;
+
+use harness::{build, product_of_halves, ready};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tinyc_compiler::graph::Graph;
+use tinyc_compiler::target::{Emit, Target};
+use tinyc_runtime::bundle::Kind;
+use tinyc_runtime::patch::unpatched;
+use tinyc_simgpu::code_object::CodeObject;
+use tinyc_simgpu::listing::listing;
+use tinyc_target_amd::{AmdTarget, Chip};
+
+fn emit(target: &AmdTarget, graph: Graph, dir: &Path) -> PathBuf {
+    let built = build(graph, target);
+    let files = target.emit(&built, Emit::Exe, dir).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(
+        files[0].bytes,
+        std::fs::metadata(&files[0].path).unwrap().len()
+    );
+    files[0].path.clone()
+}
+
+fn call(path: &Path, args: &[&str]) -> Output {
+    Command::new(path).args(args).output().unwrap()
+}
+
+fn mnist() -> Graph {
+    tinyc_models::by_name("mnist").unwrap()
+}
+
+#[test]
+fn an_executable_tells_what_it_is() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = emit(&target, mnist(), dir.path());
+    let info = call(&path, &["--info"]);
+    assert!(info.status.success(), "{info:?}");
+    let text = String::from_utf8(info.stdout).unwrap();
+    for part in [
+        "target=amd gfx1100\n",
+        "machine=k",
+        "section=stream ",
+        " link, ",
+    ] {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+    let json = call(&path, &["--info", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let kernels = json["machine"].as_array().unwrap();
+    assert_eq!(kernels.len() as u64, json["kernels"].as_u64().unwrap());
+    assert!(kernels.iter().all(|k| k["registers"].as_u64().unwrap() > 0));
+    assert!(kernels.iter().all(|k| k["occupancy"].as_u64().unwrap() > 0));
+}
+
+#[test]
+fn its_sections_fit_together() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(emit(&target, mnist(), dir.path())).unwrap();
+    let bundle = tinyc_runtime::read(&bytes).unwrap();
+    let symbols = bundle.symbols().unwrap();
+    let program = bundle.program().unwrap();
+    assert_eq!(symbols.launches() as usize, program.launches().count());
+    assert!(bundle.patches().unwrap().run().len() >= 4);
+    let needs = bundle.section(Kind::Needs).unwrap().bytes;
+    let needs = tinyc_replay_amd::Needs::read(needs).unwrap();
+    assert_eq!(needs.gfx_target_version, 110_000);
+    let stream = bundle.section(Kind::Stream).unwrap().bytes;
+    assert_eq!(needs.stream_words * 4, stream.len() as u64);
+    assert!(unpatched(stream).is_some());
+    assert_eq!(unpatched(bundle.section(Kind::Image).unwrap().bytes), None);
+}
+
+#[test]
+fn without_a_device_it_says_what_to_do() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    if Path::new("/dev/kfd").exists() {
+        println!("skipped: there is a device");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = emit(&target, mnist(), dir.path());
+    for args in [&["--bench"][..], &["--run", "in.npy", "-o", "out.npy"]] {
+        let out = call(&path, args);
+        let message = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(5), "{message}");
+        assert!(
+            message.contains("/dev/kfd") && message.contains("modprobe"),
+            "{message}"
+        );
+    }
+    for args in [
+        &["--serve"][..],
+        &["--bench", "--threads", "2"],
+        &["--what"],
+    ] {
+        assert_eq!(call(&path, args).status.code(), Some(2));
+    }
+    assert_eq!(call(&path, &["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn damage_is_found() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = emit(&target, mnist(), dir.path());
+    let bytes = std::fs::read(&path).unwrap();
+    let bundle = tinyc_runtime::read(&bytes).unwrap();
+    for section in bundle.sections().filter(|s| !s.bytes.is_empty()) {
+        let at = section.bytes.as_ptr() as usize - bytes.as_ptr() as usize;
+        let mut broken = bytes.clone();
+        broken[at] ^= 1;
+        // Removed first: a file that was just executed may not be written.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, broken).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+        let out = call(&path, &["--info"]);
+        let message = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(4), "{message}");
+        assert!(message.contains(section.kind.name()), "{message}");
+    }
+}
+
+#[test]
+fn matrix_instructions_are_counted_as_a_disassembler_does() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let mut found = 0;
+    let graphs = [mnist(), product_of_halves(256, 256, 256)];
+    let more = ["gpt2_block", "vision_trunk"].map(|n| tinyc_models::by_name(n).unwrap());
+    for graph in graphs.into_iter().chain(more) {
+        let model = target.build(&build(graph, &target)).unwrap();
+        for code in &model.code {
+            let parsed = CodeObject::parse(&code.bytes).unwrap();
+            let text = listing(&parsed);
+            let lines = text.lines().filter(|l| l.contains("v_wmma_")).count();
+            assert_eq!(code.matrix, Some(lines as u32), "{}", code.name);
+            found += lines;
+        }
+    }
+    assert!(found > 0);
+}
