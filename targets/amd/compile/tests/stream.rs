@@ -16,7 +16,7 @@ use harness::{build, distance, models, ready, reference, run};
 use tinyc_runtime::bundle::Kind;
 use tinyc_runtime::patch::{Patches, Place, UNPATCHED, symbol};
 use tinyc_runtime::symbols::Symbols;
-use tinyc_simgpu::pm4::{Packet, Progress};
+use tinyc_simgpu::pm4::{Generation, Packet, Progress};
 use tinyc_target_amd::Chip;
 use tinyc_target_amd::stream::Class;
 
@@ -150,7 +150,7 @@ fn sections_are_sound_and_classes_are_as_they_should_be() {
         assert_eq!(symbols.kernel_at(kernel.entry), Some(n as u32));
     }
     // A stream as it is in the file is refused at the first packet that has a field.
-    let (at, error) = Packet::decode_all(&network.stream).unwrap_err();
+    let (at, error) = Packet::decode_all(&network.stream, Generation::Gfx11).unwrap_err();
     assert_eq!(at, 0);
     assert!(error.to_string().contains("never patched"));
     assert!(network.stream.contains(&UNPATCHED));

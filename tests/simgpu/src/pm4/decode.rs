@@ -1,7 +1,9 @@
 //! From words to packets. Strict: what has no meaning here is an error.
 
-use super::registers::{HDP_FLUSH, name};
-use super::{Compare, Packet, PacketError, SENTINEL, Store, Wait, flush, gcr};
+use super::registers::{HDP_FLUSH, name_in};
+use super::{
+    Compare, Generation, Packet, PacketError, SENTINEL, Store, Wait, coher, flush, flush9, gcr,
+};
 
 /// Opcodes.
 const NOP: u32 = 0x10;
@@ -24,8 +26,9 @@ const MAX_INDIRECT: u32 = 1 << 20;
 const RELEASE_EVENT: u32 = 0x14 | 5 << 8;
 /// The event that waits for kernels, and its index.
 const CS_PARTIAL_FLUSH: u32 = 7 | 4 << 8;
-/// What an initiator may and must hold: compute shader, start at zero, waves of 32.
-const INITIATOR: u32 = 1 | 1 << 2 | 1 << 15;
+/// What an initiator may and must hold: compute shader, start at zero; waves of 32, where there are such.
+const INITIATOR: u32 = 1 | 1 << 2;
+const WAVE32: u32 = 1 << 15;
 
 fn wide(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
@@ -52,8 +55,16 @@ fn address(low: u32, high: u32, align: u64) -> Result<u64, String> {
 }
 
 impl Packet {
-    /// The packet at the start of `words`, and how many of them it takes.
+    /// The packet of RDNA 3 at the start of `words`, and how many of them it takes.
     pub fn decode(words: &[u32]) -> Result<(Packet, usize), PacketError> {
+        Packet::decode_as(words, Generation::Gfx11)
+    }
+
+    /// The packet at the start of `words`, and how many of them it takes.
+    pub fn decode_as(
+        words: &[u32],
+        generation: Generation,
+    ) -> Result<(Packet, usize), PacketError> {
         let header = words.first().copied().unwrap_or(0);
         let fail = |why: String| PacketError { header, why };
         if words.is_empty() {
@@ -77,16 +88,19 @@ impl Packet {
         if op != NOP && body.contains(&SENTINEL) {
             return Err(fail("a word that was never patched".to_string()));
         }
-        let packet = decode_body(op, body, len).map_err(fail)?;
+        let packet = decode_body(op, body, len, generation).map_err(fail)?;
         Ok((packet, len))
     }
 
     /// All packets of a stream, with the place of each.
-    pub fn decode_all(words: &[u32]) -> Result<Vec<(usize, Packet)>, (usize, PacketError)> {
+    pub fn decode_all(
+        words: &[u32],
+        generation: Generation,
+    ) -> Result<Vec<(usize, Packet)>, (usize, PacketError)> {
         let mut out = Vec::new();
         let mut at = 0;
         while at < words.len() {
-            let (packet, len) = Packet::decode(&words[at..]).map_err(|e| (at, e))?;
+            let (packet, len) = Packet::decode_as(&words[at..], generation).map_err(|e| (at, e))?;
             out.push((at, packet));
             at += len;
         }
@@ -94,16 +108,18 @@ impl Packet {
     }
 }
 
-fn decode_body(op: u32, b: &[u32], len: usize) -> Result<Packet, String> {
+fn decode_body(op: u32, b: &[u32], len: usize, generation: Generation) -> Result<Packet, String> {
+    let gfx9 = generation == Generation::Gfx9;
     let length = |n: usize| need(b.len() == n, format!("{} words, {n} expected", b.len()));
     match op {
         NOP => Ok(Packet::Nop(len)),
         DISPATCH_DIRECT => {
             length(4)?;
             need(b[..3].iter().all(|g| *g != 0), "no work-groups")?;
+            let expected = INITIATOR | if gfx9 { 0 } else { WAVE32 };
             need(
-                b[3] == INITIATOR,
-                format!("initiator {:#x}, {INITIATOR:#x} expected", b[3]),
+                b[3] == expected,
+                format!("initiator {:#x}, {expected:#x} expected", b[3]),
             )?;
             Ok(Packet::Dispatch {
                 groups: [b[0], b[1], b[2]],
@@ -120,7 +136,7 @@ fn decode_body(op: u32, b: &[u32], len: usize) -> Result<Packet, String> {
             for n in 0..b.len() as u32 - 1 {
                 let offset = b[0].wrapping_add(n);
                 need(
-                    name(offset).is_some(),
+                    name_in(offset, generation).is_some(),
                     format!("register {offset:#x} may not be written"),
                 )?;
             }
@@ -131,8 +147,13 @@ fn decode_body(op: u32, b: &[u32], len: usize) -> Result<Packet, String> {
             "configuration register {:#x} may not be written",
             b[0]
         )),
+        ACQUIRE_MEM if gfx9 => acquire_coher(b, length(6)),
         ACQUIRE_MEM => acquire(b, length(7)),
-        RELEASE_MEM => release(b, length(7)),
+        RELEASE_MEM => release(
+            b,
+            length(7),
+            if gfx9 { flush9::KNOWN } else { flush::KNOWN },
+        ),
         WAIT_REG_MEM => wait(b, length(6)),
         WRITE_DATA => {
             need(b.len() > 3, "no data")?;
@@ -203,14 +224,27 @@ fn acquire(b: &[u32], length: Result<(), String>) -> Result<Packet, String> {
     })
 }
 
-fn release(b: &[u32], length: Result<(), String>) -> Result<Packet, String> {
+fn acquire_coher(b: &[u32], length: Result<(), String>) -> Result<Packet, String> {
+    length?;
+    need(b[0] & !coher::KNOWN == 0, format!("cache bits {:#x}", b[0]))?;
+    need(b[5] == 0xA, format!("an interval of polling of {}", b[5]))?;
+    let (size, base) = (wide(b[1], b[2]), wide(b[3], b[4]));
+    need(size != 0, "an empty range")?;
+    Ok(Packet::AcquireCoher {
+        coher: b[0],
+        base: base << 8,
+        size: size.saturating_mul(256),
+    })
+}
+
+fn release(b: &[u32], length: Result<(), String>, caches: u32) -> Result<Packet, String> {
     length?;
     need(
         b[0] & 0xFFF == RELEASE_EVENT,
         format!("event {:#x}", b[0] & 0xFFF),
     )?;
     need(
-        b[0] & !0xFFF & !flush::KNOWN == 0,
+        b[0] & !0xFFF & !caches == 0,
         format!("cache bits {:#x}", b[0]),
     )?;
     let (interrupt, data) = (b[1] >> 24 & 7, b[1] >> 29);

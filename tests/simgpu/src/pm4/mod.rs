@@ -11,16 +11,40 @@
 //! # Ok::<(), tinyc_simgpu::pm4::PacketError>(())
 //! ```
 
+pub mod check;
 mod decode;
 pub mod queue;
 mod registers;
 mod text;
 
 pub use queue::{Progress, Queue, StreamFault};
-pub use registers::{Register, SH_REGISTERS, name};
+pub use registers::{Register, SH_REGISTERS, name, name_in};
 
 /// What an unpatched word holds: a stream that still contains it may not run.
 pub const SENTINEL: u32 = 0xBADC_0DED;
+
+/// Whose forms packets have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// CDNA 3: caches are told by CP_COHER_CNTL, waves have 64 lanes.
+    Gfx9,
+    /// RDNA 3.
+    Gfx11,
+    /// RDNA 4: packets as those of RDNA 3.
+    Gfx12,
+}
+
+impl Generation {
+    /// That of a chip as the driver numbers it: 110000, 90402.
+    pub fn of(gfx_target_version: u32) -> Option<Generation> {
+        match gfx_target_version / 10_000 {
+            9 => Some(Generation::Gfx9),
+            11 => Some(Generation::Gfx11),
+            12 => Some(Generation::Gfx12),
+            _ => None,
+        }
+    }
+}
 
 /// Words that are no valid packet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +157,15 @@ pub enum Packet {
         /// Length in bytes.
         size: u64,
     },
+    /// The same in the form of gfx9.
+    AcquireCoher {
+        /// Bits by cache.
+        coher: u32,
+        /// Start and length in bytes.
+        base: u64,
+        /// Length in bytes.
+        size: u64,
+    },
     /// When all before is done: writes caches back, stores a value, interrupts.
     Release {
         /// Bits by cache.
@@ -197,6 +230,34 @@ pub mod gcr {
     pub const READ: u32 = GLK_INV | GLV_INV | GL1_INV;
     /// All bits that mean something here.
     pub const KNOWN: u32 = GLI_INV | GLM_WB | GLM_INV | GLK_WB | READ | GL2_INV | GL2_WB;
+}
+
+/// Bits of caches in an acquire of gfx9.
+pub mod coher {
+    /// The second-level cache is written back.
+    pub const TC_WB: u32 = 1 << 18;
+    /// The vector caches forget.
+    pub const TCL1: u32 = 1 << 22;
+    /// The second-level cache forgets.
+    pub const TC: u32 = 1 << 23;
+    /// The scalar cache forgets.
+    pub const KCACHE: u32 = 1 << 27;
+    /// The instruction cache forgets.
+    pub const ICACHE: u32 = 1 << 29;
+    /// All that kernels read through.
+    pub const READ: u32 = TCL1 | KCACHE;
+    /// All bits that mean something here.
+    pub const KNOWN: u32 = READ | TC | TC_WB | ICACHE;
+}
+
+/// Bits of caches in a release of gfx9.
+pub mod flush9 {
+    /// The second-level cache is written back.
+    pub const TC_WB: u32 = 1 << 15;
+    /// Lines that are not coherent are dealt with too.
+    pub const TC_NC: u32 = 1 << 19;
+    /// All bits that mean something here.
+    pub const KNOWN: u32 = TC_WB | TC_NC;
 }
 
 /// Bits of caches in a release.

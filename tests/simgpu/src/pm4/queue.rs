@@ -208,6 +208,9 @@ impl Queue {
                 self.pending.push(launch);
             }
             Packet::PartialFlush => self.flush(device)?,
+            Packet::AcquireCoher { .. } => {
+                return Err("a form of another generation".to_string().into());
+            }
             Packet::Acquire { gcr, base, size } => self.acquire(*gcr, *base, *size, device)?,
             Packet::Release {
                 flush,

@@ -2,6 +2,8 @@
 //!
 //! Everything else is refused: a word too many after RESTART, for instance, would turn on thread traces.
 
+use super::Generation;
+
 /// A register, or several in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Register {
@@ -52,7 +54,25 @@ pub const SH_REGISTERS: &[Register] = &[
     row(USER_DATA, 16, "COMPUTE_USER_DATA"),
 ];
 
-/// The name of a register of the shader engine, with its number where there are several.
+/// COMPUTE_PGM_RSRC3 of gfx9.
+const RSRC3_GFX9: u32 = 0x22D;
+
+/// The register of a generation that [`name`] calls by this offset.
+pub(super) fn common(offset: u32, generation: Generation) -> u32 {
+    match (generation, offset) {
+        (Generation::Gfx9, RSRC3_GFX9) => RSRC3,
+        // There, something else is at this place.
+        (Generation::Gfx9, RSRC3) => 0,
+        _ => offset,
+    }
+}
+
+/// The name of a register of the shader engine of a generation.
+pub fn name_in(offset: u32, generation: Generation) -> Option<String> {
+    name(common(offset, generation))
+}
+
+/// The name of a register of the shader engine of RDNA 3, with its number where there are several.
 pub fn name(offset: u32) -> Option<String> {
     let of = |r: &&Register| (r.offset..r.offset + r.count).contains(&offset);
     let register = SH_REGISTERS.iter().find(of)?;

@@ -1,7 +1,7 @@
 //! Packets as lines of text.
 
 use super::registers::name;
-use super::{Compare, Packet, Store, Wait, flush, gcr};
+use super::{Compare, Packet, Store, Wait, coher, flush, flush9, gcr};
 use std::fmt;
 
 const GCR: &[(u32, &str)] = &[
@@ -16,7 +16,17 @@ const GCR: &[(u32, &str)] = &[
     (gcr::GL2_WB, "gl2_wb"),
 ];
 
+const COHER: &[(u32, &str)] = &[
+    (coher::TC_WB, "tc_wb"),
+    (coher::TCL1, "tcl1"),
+    (coher::TC, "tc"),
+    (coher::KCACHE, "kcache"),
+    (coher::ICACHE, "icache"),
+];
+
+/// Bits of both forms: they are at different places.
 const FLUSH: &[(u32, &str)] = &[
+    (flush9::TC_NC, "tc_nc"),
     (flush::GLM_WB, "glm_wb"),
     (flush::GLM_INV, "glm_inv"),
     (flush::GLV_INV, "glv_inv"),
@@ -60,6 +70,10 @@ impl fmt::Display for Packet {
                     "ACQUIRE_MEM{} base={base:#x} size={size:#x}",
                     bits(*gcr, GCR)
                 )
+            }
+            Packet::AcquireCoher { coher, base, size } => {
+                let bits = bits(*coher, COHER);
+                write!(f, "ACQUIRE_MEM{bits} base={base:#x} size={size:#x}")
             }
             Packet::Release {
                 flush,
