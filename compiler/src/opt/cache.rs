@@ -6,6 +6,9 @@
 //! - [`Blocking::Chunks`]: the sum in chunks, of which the row operand's part fits; results come and go once a chunk;
 //! - [`Blocking::Rows`]: blocks of rows that fit; the weights pass once for each.
 //!
+//! A convolution sums over taps too: the chunks are of its channels, and the weights of one panel have to stay in that cache as well,
+//! because they pass once for each tile of pixels.
+//!
 //! Example: 197 rows of 3,072 values are 2.4 MB, passed for each of 16 panels. In chunks of 768 they pass once, and
 //! 0.6 MB of results pass four times.
 
@@ -16,6 +19,10 @@ use crate::uop::{Axis, UopId};
 
 /// Part of the second-level cache that the row operand may fill: panels of weights and results need room too.
 const SHARE: f64 = 0.6;
+/// Part of it that the weights of one panel may fill.
+const PANEL_SHARE: f64 = 0.5;
+/// Pixels of a tile of a convolution, about.
+const TILE_ROWS: f64 = 8.0;
 /// A chunk shorter than this makes the tile's loads and stores of results count.
 const SHORTEST: i64 = 192;
 
@@ -48,7 +55,8 @@ pub struct Roles {
 /// Chooses. `panel` is the number of columns that the tile takes at once.
 pub fn choose(work: &Work<'_>, nest: &Nest, roles: &Roles, panel: i64, facts: &Facts) -> Blocking {
     let extent = |list: &[UopId]| -> f64 { list.iter().map(|&r| work.extent(r) as f64).product() };
-    let [range] = roles.reduce[..] else {
+    // The channels of a convolution, whose other ranges are taps.
+    let Some(&range) = roles.reduce.iter().max_by_key(|&&r| work.extent(r)) else {
         return Blocking::None;
     };
     if nest.order.iter().any(|&r| work.axis(r) != Axis::Loop) {
@@ -69,6 +77,26 @@ pub fn choose(work: &Work<'_>, nest: &Nest, roles: &Roles, panel: i64, facts: &F
     let (a, b, c) = (m * k * size, n * k * size, m * n * size);
     let room = SHARE * facts.l2_bytes as f64;
     let panels = (n / panel as f64).ceil();
+    if roles.reduce.len() > 1 {
+        let taps = extent(&roles.reduce) / k;
+        let tiles = (m / TILE_ROWS).ceil();
+        let cost = |by: i64| {
+            let part = by as f64 * size;
+            let input = if m * part <= room { a } else { panels * a };
+            let fits = panel as f64 * part * taps <= PANEL_SHARE * facts.l2_bytes as f64;
+            let weights = taps * if fits { b } else { tiles * b };
+            input + weights + 2.0 * (k / by as f64 - 1.0) * c
+        };
+        let block = i64::from(facts.channel_block).max(1);
+        let parts = (1..work.extent(range) / block).map(|n| n * block);
+        let best = parts
+            .filter(|by| work.extent(range) % by == 0 && (*by as f64) * taps >= SHORTEST as f64)
+            .min_by(|&a, &b| cost(a).total_cmp(&cost(b)).then(b.cmp(&a)));
+        return match best {
+            Some(by) if cost(by) < 0.8 * cost(work.extent(range)) => Blocking::Chunks { range, by },
+            _ => Blocking::None,
+        };
+    }
     if a <= room || panels < 3.0 {
         return Blocking::None;
     }

@@ -221,6 +221,9 @@ fn find_product(work: &Work<'_>, nest: &Nest, range: UopId) -> Option<Product> {
 /// Vectors of a usual tile, to estimate how many panels there are.
 const PANEL: i64 = 3;
 
+/// Bytes of weights that a cycle brings from the second-level cache while a tile computes.
+const PANEL_BYTES: f64 = 20.0;
+
 fn find_roles(work: &Work<'_>, nest: &Nest, product: &Product) -> Roles {
     let only = |one: UopId, other: UopId| -> Vec<UopId> {
         let mut loops = work.loops(nest);
@@ -289,7 +292,11 @@ fn tile_rows(
     let vectors = more.map_or(1, |r| work.extent(r));
     let (r, u) = match work.choices.tile {
         Some((r, u)) => (r.clamp(1, rows), u.clamp(1, vectors)),
-        None => choose_tile(rows, vectors, depthwise, facts),
+        None => {
+            let steps = work.g.src(product.reduce)[1..].iter();
+            let steps = steps.map(|&r| work.extent(r)).product();
+            choose_tile(rows, vectors, steps, depthwise, facts)
+        }
     };
 
     let mut out = Vec::new();
@@ -358,7 +365,7 @@ fn tile_rows(
 }
 
 /// Rows and vectors with the least estimated time over the whole extent.
-fn choose_tile(rows: i64, vectors: i64, depthwise: bool, facts: &Facts) -> (i64, i64) {
+fn choose_tile(rows: i64, vectors: i64, steps: i64, depthwise: bool, facts: &Facts) -> (i64, i64) {
     let registers = i64::from(facts.vector_registers);
     let mut best = (f64::INFINITY, 1, 1);
     for u in 1..=vectors.min(8) {
@@ -379,7 +386,13 @@ fn choose_tile(rows: i64, vectors: i64, depthwise: bool, facts: &Facts) -> (i64,
                     (r + u) as f64 / 2.0
                 };
                 let latency = f64::from(facts.fma_in_flight) / 2.0;
-                multiply.max(loads).max(latency) + 0.75
+                // A long panel of weights comes from the second-level cache for each tile.
+                let panel = (u * steps) as u64 * u64::from(facts.vector_bytes);
+                let weights = match !depthwise && panel > facts.l1_bytes {
+                    true => u as f64 * f64::from(facts.vector_bytes) / PANEL_BYTES,
+                    false => 0.0,
+                };
+                multiply.max(loads).max(latency).max(weights) + 0.75
             };
             let mut time = 0.0;
             for (uu, nu) in [(u, vectors / u), (vectors % u, 1)] {
@@ -528,7 +541,7 @@ mod tests {
                 (197, 12),
                 (1, 63),
             ] {
-                let (r, u) = choose_tile(rows, vectors, false, &facts);
+                let (r, u) = choose_tile(rows, vectors, 64, false, &facts);
                 assert!(
                     r * u + u <= i64::from(registers),
                     "{rows}x{vectors}: {r}x{u}"
@@ -536,6 +549,6 @@ mod tests {
                 assert!(r * u >= 6.min(rows * vectors), "{rows}x{vectors}: {r}x{u}");
             }
         }
-        assert_eq!(choose_tile(56, 4, false, &facts(32)).0, 14);
+        assert_eq!(choose_tile(56, 4, 64, false, &facts(32)).0, 14);
     }
 }
