@@ -27,9 +27,17 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the command stream of a .tinyexe for a GPU, packet by packet
+    #[cfg(feature = "simulate")]
+    #[arg(long)]
+    stream: bool,
 }
 
 pub fn run(args: Args) -> Result<Exit> {
+    #[cfg(feature = "simulate")]
+    if args.stream {
+        return inspect_stream(&args);
+    }
     if source::is_executable(&args.model) {
         return inspect_executable(&args);
     }
@@ -41,6 +49,25 @@ pub fn run(args: Args) -> Result<Exit> {
         output::json(&view)?;
     } else {
         output::print(&view.text())?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The commands that a device is given.
+#[cfg(feature = "simulate")]
+fn inspect_stream(args: &Args) -> Result<Exit> {
+    let name = &args.model;
+    if !source::is_executable(name) {
+        return Err(Error::usage(format!("{name} is no .tinyexe"))
+            .help("compile it with --emit exe and a --target that has a command stream"));
+    }
+    let bytes =
+        std::fs::read(name).map_err(|e| Error::environment(format!("cannot read {name}: {e}")))?;
+    let bundle = tinyc_runtime::read(&bytes).map_err(|e| Error::model(format!("{name}: {e}")))?;
+    let view = super::stream::view(&bundle, name)?;
+    match args.json {
+        true => output::json(&view)?,
+        false => output::print(&view.text())?,
     }
     Ok(Exit::Success)
 }

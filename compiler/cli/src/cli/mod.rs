@@ -25,6 +25,8 @@ mod report;
 mod run;
 pub(crate) mod source;
 mod statistics;
+#[cfg(feature = "simulate")]
+mod stream;
 mod targets;
 mod tensor_files;
 mod tune;

@@ -22,3 +22,4 @@ mod registers;
 pub use generation::{Caches, Generation, QueueKind};
 pub use network::Network;
 pub use packets::{Class, Field, Fixup};
+pub use tinyc_replay_amd::Needs;
