@@ -12,16 +12,21 @@ pub fn run(
     arrays: &[Weight],
     bound: &[String],
 ) -> Result<Vec<Weight>> {
-    let inputs = arrange(&program.inputs, arrays, bound)?;
-    let mut outputs: Vec<Vec<u8>> = program
-        .outputs
-        .iter()
-        .map(|io| vec![0u8; io.bytes()])
-        .collect();
+    run_on(session, (&program.inputs, &program.outputs), arrays, bound)
+}
+
+/// The same for inputs and outputs that come from elsewhere.
+pub fn run_on(
+    session: &mut dyn Session,
+    (inputs, outputs_of): (&[Io], &[Io]),
+    arrays: &[Weight],
+    bound: &[String],
+) -> Result<Vec<Weight>> {
+    let inputs = arrange(inputs, arrays, bound)?;
+    let mut outputs: Vec<Vec<u8>> = outputs_of.iter().map(|io| vec![0u8; io.bytes()]).collect();
     let mut slots: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
     session.run(&inputs, &mut slots)?;
-    Ok(program
-        .outputs
+    Ok(outputs_of
         .iter()
         .zip(outputs)
         .map(|(io, bytes)| Weight {

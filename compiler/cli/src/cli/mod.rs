@@ -23,6 +23,11 @@ pub(crate) mod registry;
 mod replay;
 mod report;
 mod run;
+#[cfg(feature = "simulate")]
+mod simulate;
+#[cfg(not(feature = "simulate"))]
+#[path = "simulate_not.rs"]
+mod simulate;
 pub(crate) mod source;
 mod statistics;
 #[cfg(feature = "simulate")]

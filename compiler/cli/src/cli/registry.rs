@@ -55,12 +55,12 @@ pub struct Entry {
 }
 
 /// An AMD chip.
-fn amd(chip: Chip, args: &TargetArgs) -> Result<Box<dyn Target>> {
+pub fn amd(chip: Chip, args: &TargetArgs) -> Result<AmdTarget> {
     let options = tinyc_target_amd::Options {
         cc: args.cc.clone(),
         on_host: std::env::var_os("TINYC_KERNELS_ON_HOST").is_some_and(|v| !v.is_empty()),
     };
-    Ok(Box::new(AmdTarget::new(chip, options)?))
+    AmdTarget::new(chip, options)
 }
 
 /// All targets.
@@ -81,21 +81,21 @@ pub const TARGETS: &[Entry] = &[
     },
     Entry {
         name: Chip::Gfx1100.target(),
-        about: "RDNA 3 code objects through clang (kernels only)",
+        about: "RDNA 3 code objects through clang",
         files: || Ok(vec![Chip::Gfx1100.facts()?]),
-        open: |args| amd(Chip::Gfx1100, args),
+        open: |args| Ok(Box::new(amd(Chip::Gfx1100, args)?)),
     },
     Entry {
         name: Chip::Gfx1201.target(),
-        about: "RDNA 4 code objects through clang (kernels only)",
+        about: "RDNA 4 code objects through clang",
         files: || Ok(vec![Chip::Gfx1201.facts()?]),
-        open: |args| amd(Chip::Gfx1201, args),
+        open: |args| Ok(Box::new(amd(Chip::Gfx1201, args)?)),
     },
     Entry {
         name: Chip::Gfx942.target(),
-        about: "CDNA 3 code objects through clang (kernels only)",
+        about: "CDNA 3 code objects through clang",
         files: || Ok(vec![Chip::Gfx942.facts()?]),
-        open: |args| amd(Chip::Gfx942, args),
+        open: |args| Ok(Box::new(amd(Chip::Gfx942, args)?)),
     },
 ];
 

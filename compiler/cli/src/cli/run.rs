@@ -2,12 +2,14 @@
 
 use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
-use super::registry::{self, TargetArgs};
+use super::registry::TargetArgs;
+use super::simulate::{self, SimulateArgs};
 use super::tuning;
 use super::{feed, output, source, tensor_files};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::program::Weight;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,6 +25,8 @@ pub struct Args {
     bind: BindArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    simulate: SimulateArgs,
     /// Most threads to run on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
@@ -30,10 +34,14 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Exit> {
     let arrays = tensor_files::read(&args.inputs)?;
+    #[cfg(feature = "simulate")]
+    if args.simulate.simulate && source::is_executable(&args.model) {
+        return run_simulated(&args, &arrays);
+    }
     if source::is_executable(&args.model) {
         return run_executable(&args, &arrays);
     }
-    let target = registry::open(&args.target)?;
+    let target = simulate::open(&args.target, &args.simulate)?;
     let mut prepared = Prepared::open(&args.model, None, &args.bind, &arrays)?;
     prepared.use_recipes(tuning::known(&args.target, &*target)?);
     let bound = prepared.bound.clone();
@@ -43,15 +51,29 @@ pub fn run(args: Args) -> Result<Exit> {
     let compiled = prepared.compile(&*target, &PassArgs::default())?;
     let mut session = target.load(&compiled.built, args.threads.into())?;
     let outputs = feed::run(&mut *session, &compiled.built.program, &arrays, &bound)?;
-    tensor_files::write(&args.output, &outputs)?;
-    for o in &outputs {
+    written(&args, &outputs)
+}
+
+fn written(args: &Args, outputs: &[Weight]) -> Result<Exit> {
+    tensor_files::write(&args.output, outputs)?;
+    for o in outputs {
         output::line(&format!("{}  {}{:?}", o.name, o.dtype, o.shape))?;
     }
     Ok(Exit::Success)
 }
 
+/// An artifact for a GPU, on the simulated one.
+#[cfg(feature = "simulate")]
+fn run_simulated(args: &Args, arrays: &[Weight]) -> Result<Exit> {
+    let artifact = simulate::Artifact::open(&args.model)?;
+    let mut session = args.simulate.session(artifact.bytes)?;
+    let ios = (&artifact.inputs[..], &artifact.outputs[..]);
+    let outputs = feed::run_on(&mut session, ios, arrays, &[])?;
+    written(args, &outputs)
+}
+
 /// An executable reads uncompressed `.npz` only: hand it one.
-fn run_executable(args: &Args, arrays: &[tinyc_compiler::program::Weight]) -> Result<Exit> {
+fn run_executable(args: &Args, arrays: &[Weight]) -> Result<Exit> {
     let dir = tempfile::tempdir()
         .map_err(|e| Error::environment(format!("cannot make a temporary folder: {e}")))?;
     let single = matches!(arrays, [a] if a.name.is_empty());

@@ -3,7 +3,8 @@
 use super::compare::{Bars, Comparison, compare};
 use super::exit::Exit;
 use super::prepare::{BindArgs, PassArgs, Prepared};
-use super::registry::{self, TargetArgs};
+use super::registry::TargetArgs;
+use super::simulate::{self, SimulateArgs};
 use super::tuning;
 use super::{feed, output, source, tensor_files};
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct Args {
     bind: BindArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    simulate: SimulateArgs,
     /// Most threads to run on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
@@ -83,7 +86,7 @@ pub fn run(args: Args) -> Result<Exit> {
             return Err(Error::usage(format!("{flag} must not be negative")));
         }
     }
-    let target = registry::open(&args.target)?;
+    let target = simulate::open(&args.target, &args.simulate)?;
     let cases = read_cases(&args)?;
     let mut loaded: Option<Loaded> = None;
     let mut checked = Vec::new();

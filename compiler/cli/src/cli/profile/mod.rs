@@ -10,17 +10,21 @@
 //! | `events` | a session | cycles, instructions, cache misses |
 //! | `trace` | times | Chrome and Perfetto JSON |
 //! | `page` | all of it | one HTML file |
+//! | `simulated` | a model or artifact for a GPU | what its kernels do on the simulated device |
 
 mod events;
 mod nodes;
 mod page;
 mod rows;
+#[cfg(feature = "simulate")]
+mod simulated;
 mod trace;
 
 use super::exit::Exit;
 use super::output;
 use super::prepare::{BindArgs, PassArgs, Prepared};
 use super::registry::{self, TargetArgs};
+use super::simulate::SimulateArgs;
 use super::statistics::median;
 use super::tuning;
 use std::path::{Path, PathBuf};
@@ -34,7 +38,7 @@ const SEED: u64 = 0;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// ONNX file or builtin:NAME
+    /// ONNX file or builtin:NAME; with --simulate also a .tinyexe
     model: String,
     /// Seconds to run
     #[arg(long, value_name = "S", default_value_t = 3.0)]
@@ -63,6 +67,8 @@ pub struct Args {
     bind: BindArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    simulate: SimulateArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,6 +87,10 @@ enum By {
 pub fn run(args: Args) -> Result<Exit> {
     if !(args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(Error::usage("--seconds must be above 0 and at most 3600"));
+    }
+    #[cfg(feature = "simulate")]
+    if args.simulate.simulate {
+        return simulated::run(&args);
     }
     let target = registry::open(&args.target)?;
     let mut prepared = Prepared::open(&args.model, None, &args.bind, &[])?;

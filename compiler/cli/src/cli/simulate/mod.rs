@@ -1,0 +1,115 @@
+//! `--simulate`: GPU code on the simulated device, behind the simulated kernel driver, through the replay code that real
+//! devices get. For machines without a GPU, such as a CI's.
+//!
+//! | file | in | out |
+//! |---|---|---|
+//! | `session` | a bundle | a session, whose device watches what it is told |
+//! | `artifact` | a `.tinyexe` | its inputs and outputs |
+//! | `counters` | what kernels did | their table and JSON |
+
+mod artifact;
+mod counters;
+mod session;
+
+pub use artifact::Artifact;
+pub use counters::Figures;
+
+use super::registry::{self, TargetArgs};
+use session::SimulatedSession;
+use std::path::Path;
+use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::program::{Built, LinearKernel};
+use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
+use tinyc_simgpu::kfd::Settings;
+use tinyc_target_amd::{AmdTarget, Chip};
+
+/// What the command line says about the simulated device.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SimulateArgs {
+    /// Run GPU code on a simulated device, instruction by instruction
+    #[arg(long)]
+    pub simulate: bool,
+    /// Seed of the order in which waves and queues of the simulated device run
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "simulate")]
+    pub seed: u64,
+    /// Host and simulated device see stores of each other only after the right fences, flushes and releases (slower)
+    #[arg(long, requires = "simulate")]
+    pub shadow: bool,
+}
+
+/// Compute units of the simulated device: what queues and private memory are sized for.
+const UNITS: u32 = 8;
+
+impl SimulateArgs {
+    fn settings(&self) -> Settings {
+        Settings {
+            seed: self.seed,
+            shadow: self.shadow,
+            units: UNITS,
+            ..Settings::default()
+        }
+    }
+
+    /// A session of a bundle, bare or in an executable.
+    pub fn session(&self, bundle: Vec<u8>) -> Result<SimulatedSession> {
+        SimulatedSession::new(bundle, self.settings())
+    }
+}
+
+/// Opens the target that the arguments name, with sessions on the simulated device where that is asked for.
+pub fn open(target: &TargetArgs, args: &SimulateArgs) -> Result<Box<dyn Target>> {
+    match args.simulate {
+        true => Ok(Box::new(SimulatedTarget::new(target, args)?)),
+        false => registry::open(target),
+    }
+}
+
+/// A target whose models run on the simulated device.
+pub struct SimulatedTarget {
+    target: AmdTarget,
+    args: SimulateArgs,
+}
+
+impl SimulatedTarget {
+    /// The target that the arguments name.
+    pub fn new(target: &TargetArgs, args: &SimulateArgs) -> Result<SimulatedTarget> {
+        let known = Chip::Gfx1100.target();
+        if target.target != known {
+            return Err(Error::usage(format!(
+                "the simulated device runs code of {known}, not of '{}'",
+                target.target
+            ))
+            .help(format!("add --target {known}, or leave --simulate away")));
+        }
+        Ok(SimulatedTarget {
+            target: registry::amd(Chip::Gfx1100, target)?,
+            args: args.clone(),
+        })
+    }
+
+    /// What an artifact of a model would carry.
+    pub fn bundle(&self, built: &Built) -> Result<Vec<u8>> {
+        self.target.bundle(built)
+    }
+}
+
+impl Target for SimulatedTarget {
+    fn name(&self) -> &str {
+        self.target.name()
+    }
+    fn facts(&self) -> &Facts {
+        self.target.facts()
+    }
+    fn render(&self, kernel: &LinearKernel) -> Result<String> {
+        self.target.render(kernel)
+    }
+    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
+        self.target.emit(built, what, dir)
+    }
+    fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
+        Ok(Box::new(self.args.session(self.bundle(built)?)?))
+    }
+    fn toolchain(&self) -> Result<String> {
+        self.target.toolchain()
+    }
+}
