@@ -101,6 +101,7 @@ impl Case {
             toolchain: String::new(),
             licences: Vec::new(),
             code: Vec::new(),
+            more: Vec::new(),
         };
         bundle(&self.built, &provenance, sections).unwrap()
     }
