@@ -1,8 +1,8 @@
 //! Fault injection: one thing at a time is removed from or changed in an artifact, or in what a runtime tells the driver,
 //! and each has to be noticed, by a check or by another result on the simulated device in shadow mode.
 //!
-//! A kind of damage is tried everywhere it can be done in two small models: kernels that depend on each other, and sums
-//! through local memory. [`SURVIVORS`] lists kinds of which some or all damage is not noticed, and why that is right.
+//! A kind of damage is tried everywhere it can be done in three small models: kernels that depend on each other,
+//! sums through local memory, kernels with private memory. [`SURVIVORS`] lists kinds of which some or all damage is not noticed, and why that is right.
 //! `TINYC_DAMAGE` lets through kinds whose name contains it. Without clang for AMDGPU the test says that it skips.
 #![allow(
     clippy::unwrap_used,
@@ -89,7 +89,7 @@ const SURVIVORS: &[(&str, &str)] = &[
 ];
 
 /// Fewest kinds of damage that are noticed wherever they are done.
-const KINDS: usize = 40;
+const KINDS: usize = 150;
 /// Most places of one kind in one model.
 const PLACES: usize = 12;
 
@@ -343,7 +343,13 @@ impl Shop<'_> {
             change("no patch", &|net| {
                 net.fixups.remove(n);
             });
-            change("patch off", &|net| net.fixups[n].patch.addend += 256);
+            // The end of private memory is what is checked: allocations are rounded up to pages.
+            let off = if f.patch.symbol == symbol::SCRATCH {
+                1 << 24
+            } else {
+                256
+            };
+            change("patch off", &|net| net.fixups[n].patch.addend += off);
             change("patch of another symbol", &|net| {
                 let symbol = &mut net.fixups[n].patch.symbol;
                 *symbol = match *symbol {
@@ -381,6 +387,11 @@ impl Shop<'_> {
         self.network("needs: less stream", "", |n| n.needs.stream_words -= 1);
         self.network("needs: fewer weights", "", |n| n.needs.weight_bytes -= 64);
         self.network("needs: a smaller arena", "", |n| n.needs.arena_bytes /= 2);
+        if self.case.network.needs.scratch_bytes > 0 {
+            self.network("needs: no private memory", "", |n| {
+                n.needs.scratch_bytes = 0
+            });
+        }
         self.network("needs: too much local memory", "", |n| {
             n.needs.group_bytes = 1 << 20
         });

@@ -54,9 +54,17 @@ fn rows() -> Graph {
 /// The models, where there is a compiler.
 pub fn cases() -> Option<Vec<Case>> {
     let target = ready(Chip::Gfx1100)?;
-    let case = |(name, graph): (&'static str, Graph)| {
+    let case = |(name, graph, private): (&'static str, Graph, u32)| {
         let built = build(graph, &target);
-        let network = target.network(&target.build(&built).unwrap()).unwrap();
+        let mut model = target.build(&built).unwrap();
+        if private > 0 {
+            // As a kernel says whose values do not fit into registers.
+            for code in &mut model.code {
+                code.descriptor.private_bytes = private;
+                code.descriptor.rsrc[1] |= 1;
+            }
+        }
+        let network = target.network(&model).unwrap();
         let input = |seed: f32| -> Vec<u8> {
             let values = (0..built.program.inputs[0].elements()).map(|i| (i as f32 * seed).sin());
             values.flat_map(f32::to_le_bytes).collect()
@@ -73,7 +81,12 @@ pub fn cases() -> Option<Vec<Case>> {
             .unwrap();
         case
     };
-    Some([("chain", chain()), ("rows", rows())].map(case).into())
+    let all = [
+        ("chain", chain(), 0),
+        ("rows", rows(), 0),
+        ("private", chain(), 64),
+    ];
+    Some(all.map(case).into())
 }
 
 fn settings(seed: u64) -> Settings {
