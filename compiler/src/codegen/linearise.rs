@@ -220,6 +220,7 @@ impl<'a> Linear<'a> {
     /// is only needed after them: a value that waits in a register while a reduce runs is one accumulator less.
     fn compute(&mut self, roots: &[UopId], open: &[UopId]) -> Result<()> {
         let order = self.g.toposort(roots);
+        self.fill(&order, open)?;
         let mut reduces_inside = false;
         for &id in &order {
             if matches!(self.g.op(id), Op::Reduce(_)) && self.lookup(id).is_none() {
@@ -252,6 +253,39 @@ impl<'a> Linear<'a> {
             }
             let new = self.current(id);
             self.list.push(new);
+        }
+        Ok(())
+    }
+
+    /// Fills the memory that the threads of a work-group share: all loads first, then stores between barriers. Until the first barrier other
+    /// threads may still read what the memory held before.
+    fn fill(&mut self, order: &[UopId], open: &[UopId]) -> Result<()> {
+        let mut fills = Vec::new();
+        for &id in order {
+            if self.g.op(id) == Op::Filled && self.lookup(id).is_none() && self.bound(id, open) {
+                fills.push(id);
+            }
+        }
+        if fills.is_empty() {
+            return Ok(());
+        }
+        let stores: Vec<UopId> = fills
+            .iter()
+            .flat_map(|&id| self.g.src(id)[1..].to_vec())
+            .collect();
+        self.compute(&stores, open)?;
+        let barrier = self.g.add_node(Op::Barrier, Type::VOID, []);
+        self.list.push(barrier);
+        for store in stores {
+            let store = self.current(store);
+            self.list.push(store);
+        }
+        self.list.push(barrier);
+        for id in fills {
+            let memory = self.g.src(id)[0];
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.insert(id, memory);
+            }
         }
         Ok(())
     }
@@ -289,6 +323,7 @@ impl<'a> Linear<'a> {
             | Op::Splat
             | Op::Var { .. }
             | Op::Local { .. }
+            | Op::Filled
             | Op::Acc { .. } => false,
             Op::Store { .. } => false,
             _ => node.ty != Type::INDEX || matches!(node.op, Op::Where) || self.g.src(id).len() > 2,

@@ -30,6 +30,12 @@ fn lower_accesses(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<UopId> 
         let node = g.get(id).clone();
         let src: Sources = node.src.iter().map(|s| new[s]).collect();
         let (store, mut gated) = match node.op {
+            // Tiles have places already.
+            Op::Load { .. } if matches!(g.op(node.src[0]), Op::Tile { .. }) => {
+                let to = crate::uop::rebuild(g, node.op, node.ty, src);
+                new.insert(id, to);
+                continue;
+            }
             Op::Load { gated } => (false, gated),
             Op::Store { gated } => (true, gated),
             _ => {

@@ -5,11 +5,12 @@
 //! 1. `simplify-kernel`: index arithmetic in its shortest form;
 //! 2. `lower-layouts`: one physical index an access, proved in bounds;
 //! 3. `lower-matrix`: matrix instructions for `Matrix` ranges;
-//! 4. `unroll`: copies for `Unroll` ranges;
-//! 5. `vectorise`: lanes for `Vector` ranges;
-//! 6. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
-//! 7. `linearise`: loops, registers, order;
-//! 8. `insert-prefetches`: weights asked for ahead.
+//! 4. `lower-tiles`: stores by all threads of a work-group for what they share;
+//! 5. `unroll`: copies for `Unroll` ranges;
+//! 6. `vectorise`: lanes for `Vector` ranges;
+//! 7. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
+//! 8. `linearise`: loops, registers, order;
+//! 9. `insert-prefetches`: weights asked for ahead.
 //!
 //! Those before `linearise` go from kernel to kernel, that after it from list to list: what stands between two of them
 //! can be printed and verified, and a kernel can be run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
@@ -22,6 +23,7 @@ mod insert_prefetches;
 mod linearise;
 mod lower_layouts;
 mod lower_matrix;
+mod lower_tiles;
 mod lower_transcendentals;
 mod special_functions;
 mod unroll;
@@ -32,7 +34,8 @@ pub use flops::count_flops;
 use crate::diag::{Error, Result};
 use crate::program::{Kernel, LinearKernel, LinearParam};
 use crate::target::Facts;
-use crate::uop::{Axis, FreeRanges, Op, UopId, Uops};
+use crate::uop::{Axis, FreeRanges, Op, UopId, Uops, substitute};
+use rustc_hash::FxHashMap;
 
 /// A pass from kernel to kernel.
 pub type Pass = fn(Kernel, &Facts) -> Result<Kernel>;
@@ -46,6 +49,7 @@ pub const KERNEL_PASSES: &[(&str, Pass)] = &[
             Ok(vec![lower_matrix::lower_matrix(g, store)?])
         })
     }),
+    ("lower-tiles", lower_tiles::lower_tiles),
     ("unroll", |k, _| each_store(k, unroll::expand_unroll)),
     ("vectorise", |k, _| {
         each_store(k, |g, store| Ok(vectorise::vectorise(g, store)))
@@ -127,13 +131,14 @@ fn nests(g: &Uops, sink: UopId) -> Vec<Vec<UopId>> {
     g.src(sink).iter().map(nest).collect()
 }
 
-/// Replaces every store by others, which stay in its nest.
+/// Replaces every store by others, which stay in its nest. Stores that fill the memory of a work-group come before those that read it.
 fn each_store(
     mut kernel: Kernel,
     mut pass: impl FnMut(&mut Uops, UopId) -> Result<Vec<UopId>>,
 ) -> Result<Kernel> {
     let g = &mut kernel.uops;
     let mut roots = Vec::new();
+    kernel.sink = each_filling(g, kernel.sink, &mut pass)?;
     for nest in nests(g, kernel.sink) {
         let mut stores = Vec::with_capacity(nest.len());
         for store in nest {
@@ -151,6 +156,41 @@ fn each_store(
     }
     kernel.sink = g.sink(&roots);
     Ok(kernel)
+}
+
+/// Replaces every store by one other.
+fn each_nest(g: &mut Uops, sink: UopId, mut pass: impl FnMut(&mut Uops, UopId) -> UopId) -> UopId {
+    let mut map = FxHashMap::default();
+    for store in nests(g, sink).into_iter().flatten() {
+        if matches!(g.op(store), Op::Store { .. }) {
+            map.insert(store, pass(g, store));
+        }
+    }
+    substitute(g, sink, &map)
+}
+
+/// Replaces the stores below every `Filled` node. Returns the new root.
+fn each_filling(
+    g: &mut Uops,
+    sink: UopId,
+    pass: &mut impl FnMut(&mut Uops, UopId) -> Result<Vec<UopId>>,
+) -> Result<UopId> {
+    let mut map = FxHashMap::default();
+    for id in g.toposort(&[sink]) {
+        if g.op(id) != Op::Filled {
+            continue;
+        }
+        let node = g.get(id).clone();
+        let mut src = vec![node.src[0]];
+        for &store in &node.src[1..] {
+            src.extend(pass(g, store)?);
+        }
+        map.insert(id, g.add_node(node.op, node.ty, src));
+    }
+    if map.is_empty() {
+        return Ok(sink);
+    }
+    Ok(substitute(g, sink, &map))
 }
 
 /// `linearise`. Operations are counted on what it finds; who has the kernel as it was before all passes sets the

@@ -143,7 +143,11 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
             nests[n].order = order;
         }
         Opt::Pack { slot, .. } => return Err(format!("there is no parameter {slot}")),
-        Opt::Stage { .. } | Opt::TensorCore { .. } => {
+        Opt::Stage { slot, at } => {
+            let (n, range) = find(work, nests, *at)?;
+            super::stage::stage(work, &mut nests[n], *slot, range)?;
+        }
+        Opt::TensorCore { .. } => {
             return Err("no target supports it".into());
         }
     }
@@ -240,5 +244,6 @@ fn check_nest(work: &Work<'_>, nest: &Nest) -> Legal {
         ));
     }
     super::matrix::check(work, nest)?;
+    super::stage::check(work, nest)?;
     super::workgroups::check(work, nest)
 }

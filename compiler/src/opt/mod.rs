@@ -24,7 +24,9 @@ mod opts;
 mod pad;
 mod parallel;
 mod parts;
+mod products;
 mod rows;
+mod stage;
 mod vectors;
 mod weights;
 mod workgroups;
@@ -74,7 +76,7 @@ pub fn optimise_with(
     let (mut work, nests) = Work::open(kernel);
     work.choices = *choices;
     if let Some(gpu) = &facts.gpu {
-        return spread_all(kernel, work, nests, gpu);
+        return spread_all(kernel, work, nests, facts, gpu);
     }
     let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST).filter(|_| {
         let known = |n: &Nest| n.order.iter().all(|&r| work.g.extent(r).is_some());
@@ -122,11 +124,12 @@ fn spread_all(
     kernel: &Kernel,
     mut work: Work<'_>,
     mut nests: Vec<Nest>,
+    facts: &Facts,
     gpu: &crate::target::Gpu,
 ) -> Result<(Kernel, Vec<Opt>)> {
     for nest in &mut nests {
         if nest.order.iter().all(|&r| work.g.extent(r).is_some()) {
-            workgroups::spread(&mut work, nest, gpu);
+            workgroups::spread(&mut work, nest, facts, gpu);
         }
     }
     finish_groups(kernel, work, &join::apart(nests))
@@ -138,7 +141,7 @@ fn finish_groups(
     mut work: Work<'_>,
     groups: &[join::Group],
 ) -> Result<(Kernel, Vec<Opt>)> {
-    let done: Vec<Nest> = groups.iter().flat_map(|g| g.nests.clone()).collect();
+    let mut done: Vec<Nest> = groups.iter().flat_map(|g| g.nests.clone()).collect();
     for nest in &done {
         let ranges = nest.order.iter().map(|&r| work.at(nest, r).range).collect();
         work.log.push(Opt::Order {
@@ -148,6 +151,12 @@ fn finish_groups(
     }
     for group in groups {
         join::record(&mut work, group);
+    }
+    for (number, slot, at) in std::mem::take(&mut work.staged) {
+        if let Some(nest) = done.iter_mut().find(|n| n.number == number) {
+            stage::stage(&mut work, nest, slot, at)
+                .map_err(|why| Error::usage(format!("kernel '{}': {why}", kernel.name)))?;
+        }
     }
     weights::choose_packs(&mut work, &done);
     let opts = work.log;

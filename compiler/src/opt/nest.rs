@@ -54,6 +54,8 @@ pub struct Work<'a> {
     places: Vec<u32>,
     /// What a search decided.
     pub choices: Choices,
+    /// What is to be staged when every nest has its order: nest, parameter, range.
+    pub staged: Vec<(u32, u32, UopId)>,
     /// What was done, in order.
     pub log: Vec<Opt>,
 }
@@ -99,6 +101,7 @@ impl<'a> Work<'a> {
             nests: nests.len() as u32,
             places: (0..nests.len() as u32).collect(),
             choices: Choices::default(),
+            staged: Vec::new(),
             log: Vec::new(),
             g,
         };
@@ -135,6 +138,7 @@ impl<'a> Work<'a> {
             nests: self.nests,
             places: self.places.clone(),
             choices: self.choices,
+            staged: Vec::new(),
             log: Vec::new(),
         }
     }

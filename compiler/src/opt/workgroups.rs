@@ -14,7 +14,7 @@
 use super::flatten::{cover, flatten};
 use super::join::separates;
 use super::nest::{AccessTo, Nest, Work};
-use crate::target::Gpu;
+use crate::target::{Facts, Gpu};
 use crate::uop::{Axis, FreeRanges, UopId};
 
 /// A reduce shorter than this is done again by each thread that wants it.
@@ -43,7 +43,7 @@ struct Sum {
 }
 
 /// Spreads one nest.
-pub fn spread(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu) {
+pub fn spread(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts, gpu: &Gpu) {
     let loops = spread_loops(work, nest);
     if loops.is_empty() {
         return;
@@ -57,7 +57,9 @@ pub fn spread(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu) {
         rows(work, nest, gpu, &outer, &inner);
     } else if let Some(lanes) = group_lanes(work, gpu, &loops, &heavy) {
         reduce_together(work, nest, gpu, &loops, lanes);
-    } else if !super::matrix::multiply(work, nest, gpu, &loops) {
+    } else if !super::matrix::multiply(work, nest, gpu, &loops)
+        && !super::products::multiply(work, nest, facts, gpu, &loops)
+    {
         outputs(work, nest, gpu, &loops);
     }
     put_in_order(work, nest);

@@ -207,6 +207,7 @@ impl Printer<'_> {
             }
             Op::Store { gated } => self.store(&node.src, gated)?,
             Op::GroupFold { op, threads } => self.group_fold(id, op, threads)?,
+            Op::Barrier => self.line("TINYC_BARRIER();"),
             _ => {
                 if node.ty.lanes > 1 {
                     self.vector_item(id)?;
@@ -315,8 +316,17 @@ impl Printer<'_> {
         }
     }
 
+    /// Name and element type of a buffer.
+    fn buffer(&self, buffer: UopId) -> Result<(String, DType)> {
+        let node = self.k.uops.get(buffer);
+        match (node.op, &self.groups) {
+            (Op::Local { id, .. }, Some(_)) => Ok((format!("tile{id}"), node.ty.scalar)),
+            _ => self.slot(buffer).map(|(slot, dtype)| (format!("p{slot}"), dtype)),
+        }
+    }
+
     fn store(&mut self, src: &[UopId], gated: bool) -> Result<()> {
-        let (slot, dtype) = self.slot(src[0])?;
+        let (buffer, dtype) = self.buffer(src[0])?;
         let ty = self.k.uops.ty(src[1]);
         let place = self.value(src[src.len() - 1])?;
         let value = self.value(src[1])?;
@@ -336,7 +346,7 @@ impl Printer<'_> {
             } else {
                 value
             };
-            self.line(&format!("{guard}p{slot}[{place}] = {value};"));
+            self.line(&format!("{guard}{buffer}[{place}] = {value};"));
             return Ok(());
         }
         let value = self.splat(&value, ty, src[1]);
@@ -355,14 +365,14 @@ impl Printer<'_> {
                 None => format!("tinyc_to_bf16({temporary}[l])"),
             };
             self.line(&format!(
-                "{guard}for (int l = 0; l < {lanes}; l++) p{slot}[{place} + l] = {one};"
+                "{guard}for (int l = 0; l < {lanes}; l++) {buffer}[{place} + l] = {one};"
             ));
             return Ok(());
         }
         let c = self.ty(ty);
         let space = self.space();
         self.line(&format!(
-            "{guard}*({c}u {space}*)(p{slot} + {place}) = {value};"
+            "{guard}*({c}u {space}*)({buffer} + {place}) = {value};"
         ));
         Ok(())
     }
@@ -425,13 +435,14 @@ impl Printer<'_> {
         let dtype = node.ty.scalar;
         Ok(match node.op {
             Op::Load { gated } => {
-                let (slot, memory) = self.slot(node.src[0])?;
+                let (buffer, memory) = self.buffer(node.src[0])?;
                 let place = self.value(node.src[node.src.len() - 1])?;
                 let load = match memory {
-                    DType::BF16 => format!("tinyc_from_bf16(p{slot}[{place}])"),
-                    _ => format!("p{slot}[{place}]"),
+                    DType::BF16 => format!("tinyc_from_bf16({buffer}[{place}])"),
+                    _ => format!("{buffer}[{place}]"),
                 };
                 if gated && self.groups.is_some() {
+                    let (slot, _) = self.slot(node.src[0])?;
                     self.load_somewhere(&node.src, dtype, slot, &place)?
                 } else if gated {
                     let (gate, other) = (self.value(node.src[1])?, self.value(node.src[2])?);

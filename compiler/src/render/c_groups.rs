@@ -70,11 +70,25 @@ pub fn render(kernel: &LinearKernel) -> Result<String> {
     for c in printer.groups.iter().flat_map(|g| &g.shared) {
         let _ = writeln!(text, "    TINYC_SHARED({c}, shared_{c}, {count});");
     }
+    for (id, len, c) in tiles(kernel) {
+        let _ = writeln!(text, "    TINYC_SHARED({c}, tile{id}, {len});");
+    }
     text.push_str("    const int32_t group = TINYC_GROUP(), thread = TINYC_THREAD();\n");
     text.push_str("    (void)group; (void)thread;\n");
     text.push_str(&body);
     text.push_str("}\n");
     Ok(text)
+}
+
+/// Memory that the threads of a group share: number, elements, element type.
+fn tiles(kernel: &LinearKernel) -> BTreeSet<(u32, u32, &'static str)> {
+    let g = &kernel.uops;
+    let all = g.toposort(&kernel.list).into_iter();
+    all.filter_map(|id| match g.op(id) {
+        Op::Local { id: number, len } => Some((number, len, memory(g.ty(id).scalar))),
+        _ => None,
+    })
+    .collect()
 }
 
 /// True when an index without loads, or a loop, exceeds 32 bits.

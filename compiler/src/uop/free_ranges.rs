@@ -1,6 +1,6 @@
 //! Free ranges: the loops that a value depends on.
 //!
-//! In: a node. Out: the ids of the `Range` nodes below it that no `Reduce` on the way binds, ascending by
+//! In: a node. Out: the ids of the `Range` nodes below it that no `Reduce` or `Tile` on the way binds, ascending by
 //! arena id. A store's free ranges are its loop nest; a value is computed in the innermost loop among its
 //! free ranges.
 
@@ -50,6 +50,7 @@ impl FreeRanges {
             match g.op(top) {
                 Op::Range { .. } => all.push(top),
                 Op::Reduce(_) => all.retain(|r| !g.src(top)[1..].contains(r)),
+                Op::Tile { .. } => all.retain(|r| !g.src(top)[2..].contains(r)),
                 _ => {}
             }
             all.sort_unstable();

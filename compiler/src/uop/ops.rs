@@ -154,6 +154,17 @@ pub enum Op {
         /// Elements.
         len: u32,
     },
+    /// `[value, place, range...]`: memory of a work-group of `len` elements, which holds the value of each iteration of the ranges at
+    /// its place. Only a source of loads. Places differ between iterations.
+    Tile {
+        /// Distinguishes tiles of one kernel.
+        id: u32,
+        /// Elements.
+        len: u32,
+    },
+    /// `[local, store...]`: what a `Tile` becomes in codegen: the memory after its stores by all threads of the work-group, which are the
+    /// iterations of the `Local` ranges. Only a source of loads.
+    Filled,
     /// A run-time scalar (symbolic dimension, iteration number), with bounds. Index type.
     Var {
         /// Position in `Kernel::vars`.
@@ -233,6 +244,8 @@ pub enum Op {
         /// A power of two.
         threads: u32,
     },
+    /// All threads of a work-group wait for each other and see each other's writes to its memory.
+    Barrier,
     /// `[buffer, index]`: brings the cache line of an element nearer; the index may lie outside.
     Prefetch {
         /// Into the second-level cache only.

@@ -1,7 +1,7 @@
 //! Rebuilds a DAG with some nodes replaced, and copies DAGs between arenas.
 //!
 //! In: roots and a map from nodes to replacements. Out: the new roots in the same arena. Folding
-//! constructors are used, so `r*16 + 0` becomes `r*16` on the way. A `Reduce` whose range is replaced by an
+//! constructors are used, so `r*16 + 0` becomes `r*16` on the way. A `Reduce` (or `Tile`) whose range is replaced by an
 //! expression gets the ranges of that expression in its place: splitting a range is one substitution.
 
 use super::arena::{Sources, UopId, Uops};
@@ -29,7 +29,12 @@ pub fn substitute_all(g: &mut Uops, roots: &[UopId], map: &FxHashMap<UopId, UopI
         let mut src = Sources::new();
         for (n, old) in node.src.iter().enumerate() {
             let to = new[old];
-            if n > 0 && matches!(node.op, Op::Reduce(_)) && to != *old {
+            let bound = match node.op {
+                Op::Reduce(_) => n > 0,
+                Op::Tile { .. } => n > 1,
+                _ => false,
+            };
+            if bound && to != *old {
                 src.extend(
                     g.toposort(&[to])
                         .into_iter()

@@ -122,6 +122,18 @@ pub(super) const ROWS: &[Row] = &[
         "Scratch memory of one thread or work-group.",
     ),
     row(
+        "tile",
+        &["id", "len"],
+        (2, MANY),
+        "Value, place, range...: memory of a work-group that holds the value of each iteration at its place.",
+    ),
+    row(
+        "filled",
+        &[],
+        (2, MANY),
+        "Local, store...: that memory after the stores of all threads of the work-group (codegen only).",
+    ),
+    row(
         "var",
         &["slot", "min", "max"],
         (0, 0),
@@ -224,6 +236,12 @@ pub(super) const ROWS: &[Row] = &[
         "Combines a value over each run of so many threads of a work-group (linear lists only).",
     ),
     row(
+        "barrier",
+        &[],
+        (0, 0),
+        "All threads of a work-group wait for each other (linear lists only).",
+    ),
+    row(
         "prefetch",
         &[],
         (2, 2),
@@ -266,6 +284,9 @@ pub(super) fn words(op: Op) -> String {
         Op::Lanes(start) => format!("lanes {start}"),
         Op::Param { slot } => format!("param {slot}"),
         Op::Local { id, len } => format!("local {id} {len}"),
+        Op::Tile { id, len } => format!("tile {id} {len}"),
+        Op::Filled => "filled".into(),
+        Op::Barrier => "barrier".into(),
         Op::Var { slot, min, max } => format!("var {slot} {min} {max}"),
         Op::Range { id, axis } => format!("range {id} {}", name_of(AXIS, axis)),
         Op::Load { gated: false } => "load".into(),
@@ -327,6 +348,12 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
             id: word(0)?.parse().ok()?,
             len: word(1)?.parse().ok()?,
         },
+        "tile" => Op::Tile {
+            id: word(0)?.parse().ok()?,
+            len: word(1)?.parse().ok()?,
+        },
+        "filled" => Op::Filled,
+        "barrier" => Op::Barrier,
         "var" => Op::Var {
             slot: word(0)?.parse().ok()?,
             min: word(1)?.parse().ok()?,

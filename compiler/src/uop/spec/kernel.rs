@@ -24,6 +24,7 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
             | Op::Read(_)
             | Op::GroupFold { .. }
             | Op::Prefetch { .. }
+            | Op::Barrier
             | Op::Loop
             | Op::EndLoop
             | Op::If
@@ -48,7 +49,7 @@ pub fn find_kernel_fault(g: &Uops, sink: UopId) -> Option<Fault> {
         if let Some(&store) = g
             .src(id)
             .iter()
-            .find(|&&s| g.op(id) != Op::Sink && g.ty(s).lanes == 0)
+            .find(|&&s| !matches!(g.op(id), Op::Sink | Op::Filled) && g.ty(s).lanes == 0)
         {
             return fault(store, "its value is used, but it has none");
         }

@@ -11,7 +11,10 @@ pub fn find_list_fault(g: &Uops, list: &[UopId]) -> Option<Fault> {
         if let Err(what) = node::check(g, id) {
             return fault(id, &what);
         }
-        if matches!(g.op(id), Op::Reduce(_) | Op::Sink) {
+        if matches!(
+            g.op(id),
+            Op::Reduce(_) | Op::Sink | Op::Tile { .. } | Op::Filled
+        ) {
             return fault(id, "it has no place in a list");
         }
     }

@@ -19,6 +19,12 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             "the first source is no buffer",
         )
     };
+    let held = |n: usize| {
+        need(
+            matches!(g.op(src[n]), Op::Tile { .. } | Op::Filled),
+            "the first source is no buffer",
+        )
+    };
     let indices = |from: usize| {
         need(
             src[from..].iter().all(|&s| g.ty(s).scalar == DType::Index),
@@ -89,8 +95,28 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
                 "it reduces over something that is no range",
             )
         }
+        Op::Tile { .. } => {
+            need(ty(0) == node.ty, "the type is not its source's")?;
+            need(ty(1) == Type::INDEX, "its place is no Index")?;
+            need(
+                src[2..]
+                    .iter()
+                    .all(|&r| matches!(g.op(r), Op::Range { .. })),
+                "it is filled over something that is no range",
+            )
+        }
+        Op::Filled => {
+            let local = |n: usize| matches!(g.op(src[n]), Op::Local { .. });
+            need(local(0) && ty(0) == node.ty, "it fills no memory of its type")?;
+            need(
+                src[1..].iter().all(|&s| {
+                    matches!(g.op(s), Op::Store { .. }) && g.src(s)[0] == src[0]
+                }),
+                "a source is no store to its memory",
+            )
+        }
         Op::Load { gated } => {
-            memory(0)?;
+            held(0).or_else(|_| memory(0))?;
             need(
                 ty(0).scalar == node.ty.scalar,
                 "the type is not its buffer's",
@@ -180,6 +206,6 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
                 .all(|&s| matches!(g.op(s), Op::Store { .. } | Op::Sink | Op::Range { .. })),
             "a source is no store",
         ),
-        Op::Const(_) | Op::Lanes(_) | Op::Param { .. } | Op::Local { .. } | Op::EndIf => Ok(()),
+        Op::Const(_) | Op::Lanes(_) | Op::Param { .. } | Op::Local { .. } | Op::Barrier | Op::EndIf => Ok(()),
     }
 }

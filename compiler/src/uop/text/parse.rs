@@ -178,6 +178,7 @@ impl Parser {
             Op::Store { .. }
                 | Op::Sink
                 | Op::Assign
+                | Op::Barrier
                 | Op::Prefetch { .. }
                 | Op::Loop
                 | Op::EndLoop

@@ -2,7 +2,7 @@
 #define TINYC_GLOBAL __attribute__((address_space(1)))
 #define TINYC_KERNEL(name, threads) __attribute__((amdgpu_kernel, visibility("default"))) void name
 #define TINYC_SHARED(type, name, count) \
-    static __attribute__((address_space(3), loader_uninitialized)) type name[count]
+    static __attribute__((address_space(3), loader_uninitialized, aligned(16))) type name[count]
 #define TINYC_GROUP() ((int32_t)__builtin_amdgcn_workgroup_id_x())
 #define TINYC_THREAD() ((int32_t)__builtin_amdgcn_workitem_id_x())
 #define TINYC_BARRIER()                                       \

@@ -10,112 +10,18 @@
 
 mod harness;
 
-use harness::{distance, models, product_of_halves, ready, reference, run};
-use std::path::Path;
-use std::time::Instant;
-use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::program::{Built, LinearKernel};
-use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
-use tinyc_simgpu::code_object::CodeObject;
-use tinyc_simgpu::device::{Device, Loaded};
-use tinyc_target_amd::{AmdTarget, Chip, Model};
-
-/// The AMD target, whose models run on the simulated device.
-struct Simulated(AmdTarget);
-
-impl Target for Simulated {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-    fn facts(&self) -> &Facts {
-        self.0.facts()
-    }
-    fn render(&self, kernel: &LinearKernel) -> Result<String> {
-        self.0.render(kernel)
-    }
-    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
-        self.0.emit(built, what, dir)
-    }
-    fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
-        let model = self.0.build(built)?;
-        let mut device = Device::new(1);
-        let code = model.code.iter().map(|code| {
-            let parsed = CodeObject::parse(&code.bytes).map_err(|e| Error::bug(e.to_string()))?;
-            device.load(&parsed).map_err(|e| Error::bug(e.to_string()))
-        });
-        let code = code.collect::<Result<Vec<_>>>()?;
-        let program = &built.program;
-        let io = program.inputs.iter().chain(&program.outputs);
-        let mut bytes = vec![model.arena_bytes as usize, model.weights.len()];
-        bytes.extend(io.map(|io| io.bytes()));
-        let bases: Vec<u64> = bytes.iter().map(|&b| device.memory.map(b.max(1))).collect();
-        let weights = device.memory.write(bases[1], &model.weights);
-        weights.map_err(|e| Error::bug(e.to_string()))?;
-        device.memory.protect(bases[1]);
-        Ok(Box::new(SimulatedSession {
-            device,
-            model,
-            code,
-            bases,
-        }))
-    }
-    fn toolchain(&self) -> Result<String> {
-        self.0.toolchain()
-    }
-}
-
-struct SimulatedSession {
-    device: Device,
-    model: Model,
-    code: Vec<Loaded>,
-    bases: Vec<u64>,
-}
-
-impl Session for SimulatedSession {
-    fn run(&mut self, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
-        let memory = &self.device.memory;
-        for (bytes, &base) in inputs.iter().zip(&self.bases[2..]) {
-            memory.write(base, bytes).unwrap();
-        }
-        let start = Instant::now();
-        let mut instructions = 0;
-        let launches = self.model.dispatches.launches.clone();
-        for step in &launches.steps {
-            let args = &launches.args[step.first as usize..][..step.count as usize];
-            let addresses = args.iter().flat_map(|&arg| {
-                let place = launches.places[arg as usize];
-                (self.bases[place.base as usize] + place.offset).to_le_bytes()
-            });
-            let kernel = step.kernel as usize;
-            let addresses: Vec<u8> = addresses.collect();
-            let arguments = self.device.arguments(&addresses).unwrap();
-            let grid = self.model.dispatches.grids[kernel];
-            let name = &self.model.code[kernel].name;
-            let (groups, threads) = ([grid.groups, 1, 1], [grid.threads, 1, 1]);
-            let code = &self.code[kernel];
-            let counters = self.device.dispatch(code, name, groups, threads, arguments);
-            let counters = counters.map_err(|e| Error::bug(e.to_string()))?;
-            instructions += counters.total();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        println!("  {instructions} instructions in {seconds:.1} s");
-        let first = 2 + inputs.len();
-        for (out, &base) in outputs.iter_mut().zip(&self.bases[first..]) {
-            self.device.memory.read(base, out).unwrap();
-        }
-        Ok(())
-    }
-    fn profile(&mut self, _: &[&[u8]], _: &mut [&mut [u8]]) -> Result<Vec<f64>> {
-        Err(Error::unsupported("no times"))
-    }
-}
+use harness::simulated::Simulated;
+use harness::{distance, models, product, product_of_halves, ready, reference, run};
+use tinyc_compiler::graph::{Builder, Graph};
+use tinyc_compiler::uop::DType;
+use tinyc_target_amd::Chip;
 
 #[test]
 fn models_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated(target), reference());
+    let (device, reference) = (Simulated::new(target), reference());
     for (name, graph) in models() {
         println!("{name}");
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
@@ -131,11 +37,48 @@ fn matrix_instructions_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated(target), reference());
+    let (device, reference) = (Simulated::new(target), reference());
     for (rows, depth, columns) in [(1024, 1024, 1024), (197, 192, 192)] {
         let graph = product_of_halves(rows, depth, columns);
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         let far = distance(&found[0], &expected[0]);
         assert!(far < 1e-3, "{rows}x{depth}x{columns} is off by {far:e}");
+    }
+}
+
+fn pointwise(channels: i64, out: i64, size: i64) -> Graph {
+    let mut b = Builder::new("pointwise");
+    let x = b.input("x", DType::F32, &[1, channels, size, size]).unwrap();
+    let values: Vec<f32> = (0..channels * out).map(|i| (i % 7) as f32 - 3.0).collect();
+    let w = b.floats("w", &[out, channels, 1, 1], &values).unwrap();
+    let y = b.conv2d(x, w, None, 1, 0, 1).unwrap();
+    let y = b.relu(y).unwrap();
+    b.output("y", y);
+    b.finish()
+}
+
+#[test]
+fn staged_tiles_have_no_conflicts_and_save_traffic() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let (device, reference) = (Simulated::new(target), reference());
+    for (name, graph, rows, columns, depth) in [
+        ("matmul", product(256, 256, 256), 256, 256, 256),
+        ("odd matmul", product(197, 192, 768), 197, 768, 192),
+        ("pointwise", pointwise(64, 128, 28), 128, 784, 64),
+    ] {
+        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+        let far = distance(&found[0], &expected[0]);
+        assert!(far < 1e-5, "{name} is off by {far:e}");
+        let all = device.take_counters();
+        let conflicts: u64 = all.iter().map(|c| c.1.conflicts).sum();
+        assert_eq!(conflicts, 0, "{name}: {all:?}");
+        assert!(all.iter().any(|c| c.1.lds > 0), "{name}: {all:?}");
+        // Threads that load for themselves, in tiles of 8 rows by 4 columns of a wave.
+        let apart = rows * columns * depth * 4 / 8;
+        let loaded: u64 = all.iter().map(|c| c.1.loaded).sum();
+        println!("{name}: {loaded} bytes, apart {apart}");
+        assert!(loaded * 2 < apart, "{name}: {loaded} bytes");
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod damaged;
+pub mod simulated;
 pub mod streamed;
 
 use std::path::PathBuf;
@@ -110,6 +111,19 @@ pub fn models() -> Vec<(String, Graph)> {
         }
     }
     out
+}
+
+/// A product of single floats and constants.
+pub fn product(rows: i64, depth: i64, columns: i64) -> Graph {
+    let mut b = Builder::new("product");
+    let x = b.input("x", DType::F32, &[rows, depth]).unwrap();
+    let values: Vec<f32> = (0..depth * columns)
+        .map(|i| ((i % 23) as f32 - 11.0) / 8.0)
+        .collect();
+    let w = b.floats("w", &[depth, columns], &values).unwrap();
+    let y = b.matmul(x, w).unwrap();
+    b.output("y", y);
+    b.finish()
 }
 
 /// A product of halves of single floats.
