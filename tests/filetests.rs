@@ -19,7 +19,7 @@
 //! | `render` | the C source after all passes that are left is the expected output |
 //! | `run` | after each of the passes, and as compiled C, the kernel computes what it did on random buffers |
 //!
-//! Options: `cpu=NAME` chooses the target file (default x86-64-v3), `opt=OPT` (repeated) applies a choice first.
+//! Options: `cpu=NAME` chooses the target file, also that of a device with work-groups (default x86-64-v3), `opt=OPT` (repeated) applies a choice first.
 //! `TINYC_BLESS=1` rewrites expectations; `TINYC_FILETEST=TEXT` runs only the files whose path contains the text.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -35,10 +35,12 @@ use tinyc_compiler::codegen::lower;
 use tinyc_compiler::driver::{Lowered, run_pass};
 use tinyc_compiler::opt::{apply, parse_opts};
 use tinyc_compiler::program::Kernel;
+use tinyc_compiler::program::groups::threads;
 use tinyc_compiler::program::text::{parse_kernel, parse_kernel_lines, print_kernel, print_linear};
 use tinyc_compiler::program::verify::{find_fault, verify_kernel, verify_linear};
 use tinyc_compiler::render::c::render;
 use tinyc_compiler::target::Facts;
+use tinyc_target_amd::Chip;
 use tinyc_target_cpu::Level;
 
 /// Fewer files mean that the walk went wrong.
@@ -218,8 +220,9 @@ impl Command {
     }
 
     fn facts(&self) -> Outcome<Facts> {
-        let facts = Level::ALL.into_iter().map(|l| l.facts().map_err(text_of));
-        let all = facts.collect::<Outcome<Vec<Facts>>>()?;
+        let cpus = Level::ALL.into_iter().map(|l| l.facts().map_err(text_of));
+        let gpus = Chip::ALL.into_iter().map(|c| c.facts().map_err(text_of));
+        let all = cpus.chain(gpus).collect::<Outcome<Vec<Facts>>>()?;
         let found = all.into_iter().find(|f| f.name == self.cpu);
         found.ok_or_else(|| format!("there is no target file '{}'", self.cpu))
     }
@@ -421,7 +424,7 @@ fn mark_fault(text: &str) -> Outcome<String> {
     Ok(out)
 }
 
-/// The interpreter before and after each pass, and compiled code, on the same buffers.
+/// The interpreter before and after each pass, and compiled code, on the same buffers. Kernels of work-groups are not compiled here.
 fn check_run(command: &Command, text: &str) -> Outcome {
     let facts = command.facts()?;
     let original = parse_kernel(text).map_err(text_of)?;
@@ -444,8 +447,10 @@ fn check_run(command: &Command, text: &str) -> Outcome {
     }
     let list = lower(&state, &facts).map_err(text_of)?;
     verify_linear(&list).map_err(text_of)?;
-    let source = render(&list).map_err(text_of)?;
-    for workers in [1, 3] {
+    let groups = threads(&list.uops, &list.list).map_err(text_of)?;
+    let workers: &[usize] = if groups.count > 1 { &[] } else { &[1, 3] };
+    for &workers in workers {
+        let source = render(&list).map_err(text_of)?;
         let got = data.run_compiled(&source, &list.name, &layouts, workers)?;
         results.insert(format!("compiled code, {workers} workers"), got);
     }

@@ -21,6 +21,9 @@ pub struct Linear<'a> {
     /// Nodes in order.
     pub list: Vec<UopId>,
     accumulators: u32,
+    /// Partial sums of a step are links of the chain too: each product then is one instruction also where the compiler may not fuse it
+    /// with an addition by itself.
+    whole_chains: bool,
     free: FreeRanges,
     /// What a node became, by scope: innermost last.
     scopes: Vec<FxHashMap<UopId, UopId>>,
@@ -33,6 +36,7 @@ impl<'a> Linear<'a> {
             g,
             list: Vec::new(),
             accumulators: 0,
+            whole_chains: false,
             free: FreeRanges::new(),
             scopes: Vec::new(),
         }
@@ -41,6 +45,11 @@ impl<'a> Linear<'a> {
     /// Adds nests, each of them stores over the same loops. Neighbours that have their outermost loops in common share
     /// them: what comes first in a body runs first.
     pub fn nests(&mut self, nests: &[Vec<UopId>]) -> Result<()> {
+        let stores: Vec<UopId> = nests.iter().flatten().copied().collect();
+        self.whole_chains = self.g.toposort(&stores).into_iter().any(|id| {
+            let axis = |a| matches!(a, Axis::Local | Axis::Group);
+            matches!(self.g.op(id), Op::Range { axis: a, .. } if axis(a))
+        });
         let mut all = Vec::with_capacity(nests.len());
         for stores in nests {
             let mut loops: Vec<UopId> = stores
@@ -150,10 +159,10 @@ impl<'a> Linear<'a> {
         for part in parts {
             let part = self.current(part);
             sum = match (self.g.op(part), op) {
-                (Op::Matrix, ReduceOp::Sum) => {
+                (op @ Op::Matrix { .. }, ReduceOp::Sum) => {
                     let node = self.g.get(part).clone();
                     self.g
-                        .add_node(Op::Matrix, node.ty, [node.src[0], node.src[1], sum])
+                        .add_node(op, node.ty, [node.src[0], node.src[1], sum])
                 }
                 (Op::Binary(Binary::Mul), ReduceOp::Sum) if self.g.ty(part).scalar.is_float() => {
                     let node = self.g.get(part).clone();
@@ -246,7 +255,7 @@ impl<'a> Linear<'a> {
             // The last step of a chain is part of its update.
             if root_set.contains(&id)
                 && self.g.ty(id).scalar.is_float()
-                && matches!(self.g.op(id), Op::Binary(_) | Op::Matrix)
+                && matches!(self.g.op(id), Op::Binary(_) | Op::Matrix { .. })
                 || self.feeds_only_chain(id, roots)
             {
                 continue;
@@ -290,9 +299,14 @@ impl<'a> Linear<'a> {
         Ok(())
     }
 
-    /// Products that only feed a sum's update are printed inside it, as multiply-adds.
+    /// Products (and, for work-groups, sums of them) that only feed a sum's update are printed inside it, as multiply-adds.
     fn feeds_only_chain(&self, id: UopId, roots: &[UopId]) -> bool {
-        if self.g.op(id) != Op::Binary(Binary::Mul) || !self.g.ty(id).scalar.is_float() {
+        let product = match self.g.op(id) {
+            Op::Binary(Binary::Mul) | Op::Matrix { .. } => true,
+            Op::Binary(Binary::Add) => self.whole_chains,
+            _ => false,
+        };
+        if !product || !self.g.ty(id).scalar.is_float() {
             return false;
         }
         let mut stack: Vec<UopId> = roots.to_vec();

@@ -1,25 +1,51 @@
 //! Matrix instructions for `Matrix` ranges.
 //!
-//! In: a store with one physical index, two `Matrix` loops (rows, then columns) and a sum of products of halves over a `Matrix` range.
-//! Out: the same for one thread of a wave: the loop over columns becomes the wave's threads, that over rows the 8 elements that a thread
-//! holds, and the sum adds products of matrices. Runs before `unroll`, which makes a store of each element.
+//! In: stores with one physical index, two `Matrix` loops (rows, then columns) and a sum of products of halves over a `Matrix` range.
+//! Out: the same for one thread of a wave: the loop over columns becomes the wave's threads, that over rows the elements that a thread
+//! holds, and the sum adds products of matrices. Which elements those are stands in the target file ([`MatrixTile`]). Runs before
+//! `unroll`, which makes a store of each element.
 //!
-//! Example: `y[r,c] = sum over k and d of a[r,16k+d] * b[16k+d,c]` becomes `y[2i + t/16, t%16] = element i of sum over k of
-//! matrix(a[t%16, 16k..], b[16k.., t%16])`.
+//! Halves that C has no type for are taken by their bits: a parameter of which nothing else is wanted becomes one of unsigned integers.
+//!
+//! Example: `y[r,c] = sum over k and d of a[r,16k+d] * b[16k+d,c]` becomes, for a target whose threads hold every second row,
+//! `y[2i + t/16, t%16] = element i of sum over k of matrix(a[t%16, 16k..], b[16k.., t%16])`.
 
 use crate::diag::{Error, Result};
+use crate::program::{Kernel, Param};
+use crate::target::{Facts, Gpu, MatrixTile};
 use crate::uop::{
     Axis, Binary, DType, FreeRanges, Op, ReduceOp, Simplifier, UopId, Uops, substitute,
 };
 use rustc_hash::FxHashMap;
 
-/// Rows, columns and depth.
-const SIZE: i64 = 16;
-/// Threads of a wave.
-const WAVE: i64 = 32;
+/// The pass.
+pub fn lower_matrix(mut kernel: Kernel, facts: &Facts) -> Result<Kernel> {
+    let g = &mut kernel.uops;
+    if !g
+        .toposort(&[kernel.sink])
+        .iter()
+        .any(|&id| is_matrix(g, id))
+    {
+        return Ok(kernel);
+    }
+    let Some(gpu) = &facts.gpu else {
+        return Err(Error::usage("the target has no matrix instructions"));
+    };
+    let taken = raw_parameters(g, kernel.sink, &mut kernel.params);
+    if !taken.is_empty() {
+        kernel.sink = substitute(g, kernel.sink, &taken);
+    }
+    let mut failed = None;
+    kernel.sink = super::each_nest(g, kernel.sink, |g, store| {
+        lower_store(g, store, gpu).unwrap_or_else(|e| {
+            failed = Some(e);
+            store
+        })
+    });
+    failed.map_or(Ok(kernel), Err)
+}
 
-/// Rewrites one store.
-pub fn lower_matrix(g: &mut Uops, store: UopId) -> Result<UopId> {
+fn lower_store(g: &mut Uops, store: UopId, gpu: &Gpu) -> Result<UopId> {
     let mut loops: Vec<UopId> = FreeRanges::new().of(g, store).to_vec();
     loops.retain(|&r| is_matrix(g, r));
     if loops.is_empty() {
@@ -55,47 +81,166 @@ pub fn lower_matrix(g: &mut Uops, store: UopId) -> Result<UopId> {
     if !free.contains(g, a, rows) || free.contains(g, a, columns) || free.contains(g, b, rows) {
         return Err(wrong("the factors are no rows and columns"));
     }
+    let shape = [rows, columns, depth].map(|r| g.extent(r).unwrap_or(0));
+    let dtype = match g.ty(a).scalar {
+        DType::U16 => DType::BF16,
+        other => other,
+    };
+    let known = |t: &&MatrixTile| {
+        t.factors == dtype && t.sum == DType::F32 && t.shape.map(i64::from) == shape
+    };
+    let Some(tile) = gpu.matrix_tiles.iter().find(known).copied() else {
+        let [m, n, k] = shape;
+        return Err(Error::usage(format!(
+            "the target has no matrix instruction for {m}x{n}x{k} products of {}",
+            dtype.name()
+        )));
+    };
+    let wave = i64::from(gpu.wave_lanes);
+    let held = shape[0] * shape[1] / wave;
     // The ids stay where they are in the order of loops.
-    let (wave, eight) = (g.index(WAVE), g.index(WAVE / 4));
-    let thread = g.range(number(g, columns), wave, Axis::Local);
-    let element = g.range(number(g, rows), eight, Axis::Unroll);
+    let (lanes, elements) = (g.index(wave), g.index(held));
+    let thread = g.range(number(g, columns), lanes, Axis::Local);
+    let element = g.range(number(g, rows), elements, Axis::Unroll);
     let mut simplifier = Simplifier::default();
-    let within = g.mod_const(thread, SIZE);
-    let mut fragment = |g: &mut Uops, value: UopId, own: UopId| {
-        let all: Vec<UopId> = (0..SIZE)
+    let each = i64::from(tile.steps_each);
+    let mut fragment = |g: &mut Uops, value: UopId, own: UopId, size: i64| {
+        let (within, above) = (g.mod_const(thread, size), g.div_const(thread, size));
+        let first = match each < shape[2] {
+            true => g.mul_const(above, each),
+            false => g.index(0),
+        };
+        let all: Vec<UopId> = (0..each)
             .map(|n| {
-                let n = g.index(n);
-                let map = FxHashMap::from_iter([(own, within), (depth, n)]);
+                let n = g.index(n % shape[2]);
+                let step = g.add(first, n);
+                let map = FxHashMap::from_iter([(own, within), (depth, step)]);
                 let one = substitute(g, value, &map);
-                simplifier.run(g, one)
+                let one = simplifier.run(g, one);
+                match g.ty(one).scalar {
+                    DType::BF16 => g.add_node(Op::Bitcast, DType::U16.scalar(), [one]),
+                    _ => one,
+                }
             })
             .collect();
-        g.add_node(Op::Stack, DType::F16.vec(SIZE as u16), all)
+        let ty = g.ty(all[0]).scalar.vec(each as u16);
+        g.add_node(Op::Stack, ty, all)
     };
-    let (a, b) = (fragment(g, a, rows), fragment(g, b, columns));
-    let ty = DType::F32.vec(8);
-    let product = g.add_node(Op::Matrix, ty, [a, b]);
+    let a = fragment(g, a, rows, shape[0]);
+    let b = fragment(g, b, columns, shape[1]);
+    let ty = DType::F32.vec(held as u16);
+    let [m, n, k] = shape.map(|s| s as u8);
+    let op = Op::Matrix {
+        rows: m,
+        columns: n,
+        depth: k,
+    };
+    let product = g.add_node(op, ty, [a, b]);
     let mut src = vec![product];
     src.extend(others);
     let sum = g.add_node(Op::Reduce(ReduceOp::Sum), ty, src);
     let one = g.add_node(Op::Element, DType::F32.scalar(), [sum, element]);
     let store = substitute(g, store, &FxHashMap::from_iter([(reduce, one)]));
-    let half = g.div_const(thread, SIZE);
-    let twice = g.mul_const(element, 2);
-    let row = g.add(twice, half);
+    // Some rows together, then those of the other threads of this column.
+    let together = i64::from(tile.rows_together);
+    let (above, column) = (g.div_const(thread, shape[1]), g.mod_const(thread, shape[1]));
+    let (turn, within) = (
+        g.div_const(element, together),
+        g.mod_const(element, together),
+    );
+    let turn = g.mul_const(turn, wave / shape[1] * together);
+    let above = g.mul_const(above, together);
+    let row = g.add(turn, above);
+    let row = g.add(row, within);
     let store = substitute(
         g,
         store,
-        &FxHashMap::from_iter([(rows, row), (columns, within)]),
+        &FxHashMap::from_iter([(rows, row), (columns, column)]),
     );
     Ok(simplifier.run(g, store))
+}
+
+/// Loads of bfloat16 that only matrix instructions want, as loads of their bits. Their parameters become unsigned integers.
+fn raw_parameters(g: &mut Uops, sink: UopId, params: &mut [Param]) -> FxHashMap<UopId, UopId> {
+    let all = g.toposort(&[sink]);
+    let mut map = FxHashMap::default();
+    for slot in 0..params.len() {
+        let number = slot as u32;
+        let of_slot = |&id: &UopId| g.op(id) == Op::Param { slot: number };
+        let Some(&param) = all.iter().find(|id| of_slot(id)) else {
+            continue;
+        };
+        if params[slot].dtype != DType::BF16 {
+            continue;
+        }
+        // Everything from the loads to the conversion in front of the product.
+        let mut chain = vec![param];
+        let mut ends = Vec::new();
+        let mut plain = true;
+        let mut at = 0;
+        while at < chain.len() {
+            let from = chain[at];
+            at += 1;
+            for &user in all.iter().filter(|&&u| g.src(u).contains(&from)) {
+                match g.op(user) {
+                    Op::Load { gated: false } if g.src(user)[0] == from => {}
+                    Op::Tile { .. } if g.src(user)[0] == from => {}
+                    Op::Cast if g.ty(user) == DType::F32.scalar() && from != param => {
+                        ends.push((user, from));
+                        continue;
+                    }
+                    _ => plain = false,
+                }
+                if !chain.contains(&user) {
+                    chain.push(user);
+                }
+            }
+        }
+        let multiplied = |&(cast, _): &(UopId, UopId)| {
+            let users = all.iter().filter(|&&u| g.src(u).contains(&cast));
+            users
+                .copied()
+                .all(|u| g.op(u) == Op::Binary(Binary::Mul) && feeds_matrix(g, &all, u))
+        };
+        if !plain || ends.is_empty() || !ends.iter().all(multiplied) {
+            continue;
+        }
+        params[slot].dtype = DType::U16;
+        chain.sort_unstable();
+        let mut new = FxHashMap::from_iter([(param, g.param(number, DType::U16))]);
+        for &id in &chain[1..] {
+            let node = g.get(id).clone();
+            let src: Vec<UopId> = node
+                .src
+                .iter()
+                .map(|s| new.get(s).copied().unwrap_or(*s))
+                .collect();
+            new.insert(id, g.add_node(node.op, DType::U16.scalar(), src));
+        }
+        for (cast, from) in ends {
+            map.insert(
+                cast,
+                g.add_node(Op::Cast, DType::F32.scalar(), [new[&from]]),
+            );
+        }
+    }
+    map
+}
+
+/// True when a product is what a reduce over a matrix range adds.
+fn feeds_matrix(g: &Uops, all: &[UopId], product: UopId) -> bool {
+    let users = all.iter().filter(|&&u| g.src(u).contains(&product));
+    users
+        .copied()
+        .all(|u| matches!(g.op(u), Op::Reduce(_)) && g.src(u)[1..].iter().any(|&r| is_matrix(g, r)))
 }
 
 /// The halves whose products, as single floats, a value is.
 fn halves(g: &Uops, value: UopId) -> Option<(UopId, UopId)> {
     let half = |id: UopId| {
         let from = *g.src(id).first()?;
-        (g.op(id) == Op::Cast && g.ty(from) == DType::F16.scalar()).then_some(from)
+        let known = matches!(g.ty(from).scalar, DType::F16 | DType::BF16 | DType::U16);
+        (g.op(id) == Op::Cast && known).then_some(from)
     };
     if g.op(value) != Op::Binary(Binary::Mul) || g.ty(value) != DType::F32.scalar() {
         return None;

@@ -4,16 +4,15 @@
 //! `Filled` nodes: each thread loads and stores its part, in pieces as wide as one load of the target where both sides are contiguous.
 //! Runs after `lower_matrix`, which makes threads of columns, and before `unroll`, which makes a store of each element.
 //!
-//! Neighbouring threads take neighbouring pieces of the buffer that is copied. Which those are the strides of the load's index tell.
+//! Neighbouring threads take neighbouring pieces of the buffer that is copied. Which those are the strides of the load's index tell. Where
+//! their stores would meet in one bank of the memory, pieces are narrower or lie along the tile.
 //!
 //! Example: a tile of 8 x 64 floats, for 128 threads that load 16 bytes each, is one piece of 4 floats a thread.
 
 use crate::diag::Result;
 use crate::program::Kernel;
-use crate::target::Facts;
-use crate::uop::{
-    Axis, Binary, FreeRanges, Linear, Op, Simplifier, Type, UopId, Uops, substitute,
-};
+use crate::target::{Facts, Gpu};
+use crate::uop::{Axis, Binary, FreeRanges, Linear, Op, Simplifier, Type, UopId, Uops, substitute};
 use rustc_hash::FxHashMap;
 
 /// The pass.
@@ -23,7 +22,6 @@ pub fn lower_tiles(mut kernel: Kernel, facts: &Facts) -> Result<Kernel> {
     if !all.iter().any(|&id| matches!(g.op(id), Op::Tile { .. })) {
         return Ok(kernel);
     }
-    let load_bytes = facts.gpu.as_ref().map_or(4, |gpu| gpu.load_bytes);
     let mut next = all.iter().map(|&id| number(g, id)).max().unwrap_or(0);
     kernel.sink = super::each_nest(g, kernel.sink, |g, store| {
         let mut threads: Vec<UopId> = FreeRanges::new().of(g, store).to_vec();
@@ -32,7 +30,7 @@ pub fn lower_tiles(mut kernel: Kernel, facts: &Facts) -> Result<Kernel> {
         let mut map = FxHashMap::default();
         for id in g.toposort(&[store]) {
             if let Op::Tile { .. } = g.op(id) {
-                let filled = fill(g, id, &threads, load_bytes, &mut next);
+                let filled = fill(g, id, &threads, facts.gpu.as_ref(), &mut next);
                 map.insert(id, filled);
             }
         }
@@ -42,7 +40,7 @@ pub fn lower_tiles(mut kernel: Kernel, facts: &Facts) -> Result<Kernel> {
 }
 
 /// The stores of one tile.
-fn fill(g: &mut Uops, tile: UopId, threads: &[UopId], load_bytes: u32, next: &mut u32) -> UopId {
+fn fill(g: &mut Uops, tile: UopId, threads: &[UopId], gpu: Option<&Gpu>, next: &mut u32) -> UopId {
     let node = g.get(tile).clone();
     let Op::Tile { id, len } = node.op else {
         return tile;
@@ -54,22 +52,10 @@ fn fill(g: &mut Uops, tile: UopId, threads: &[UopId], load_bytes: u32, next: &mu
         g.range(*next, extent, axis)
     };
     let ranges = from_far_to_near(g, value, &node.src[2..]);
-    let extents: Vec<i64> = ranges.iter().map(|r| g.extent(r.range).unwrap_or(1)).collect();
-    let total: i64 = extents.iter().product();
     let count: i64 = threads.iter().map(|&r| g.extent(r).unwrap_or(1)).product();
-    // A piece: neighbouring elements of the buffer that one thread loads at once.
-    let widest = i64::from(load_bytes) / node.ty.scalar.size() as i64;
-    let near = ranges.last().filter(|r| r.stride == Some(1));
-    let piece = near.map_or(1, |_| {
-        let inner = extents.last().copied().unwrap_or(1);
-        let sizes = std::iter::successors(Some(widest.max(1)), |&p| (p > 1).then_some(p / 2));
-        let sizes = sizes.filter(|p| inner % p == 0);
-        // All threads load the same number of pieces, or at least one each.
-        let even = sizes.clone().find(|p| total / p % count == 0);
-        even.or_else(|| sizes.clone().find(|p| total / p >= count))
-            .or(sizes.min())
-            .unwrap_or(1)
-    });
+    let Pieces { digits, piece } =
+        pieces(g, gpu, ranges, place, node.ty.scalar.size() as i64, count);
+    let total: i64 = digits.iter().map(|d| d.extent).product();
     let pieces = total / piece;
     let mut thread = g.index(0);
     for &r in threads {
@@ -95,15 +81,20 @@ fn fill(g: &mut Uops, tile: UopId, threads: &[UopId], load_bytes: u32, next: &mu
         let element = fresh(g, piece, Axis::Unroll);
         flat = g.add(flat, element);
     }
-    let mut map = FxHashMap::default();
+    let mut map: FxHashMap<UopId, UopId> = FxHashMap::default();
     let mut below = total;
-    for (n, (r, &extent)) in ranges.iter().zip(&extents).enumerate() {
-        below /= extent;
+    for (n, part) in digits.iter().enumerate() {
+        below /= part.extent;
         let mut digit = g.div_const(flat, below);
         if n > 0 {
-            digit = g.mod_const(digit, extent);
+            digit = g.mod_const(digit, part.extent);
         }
-        map.insert(r.range, digit);
+        let digit = g.mul_const(digit, part.step);
+        let sum = match map.get(&part.range) {
+            Some(&other) => g.add(other, digit),
+            None => digit,
+        };
+        map.insert(part.range, sum);
     }
     let value = substitute(g, value, &map);
     let place = substitute(g, place, &map);
@@ -117,14 +108,119 @@ fn fill(g: &mut Uops, tile: UopId, threads: &[UopId], load_bytes: u32, next: &mu
     g.add_node(Op::Filled, node.ty, [memory, store])
 }
 
-/// A range of a tile and the elements that one of its steps moves in the buffer that is copied.
+/// How a tile is taken apart: digits of the number of an element, the last of which is that of a piece, which one thread copies at once.
+struct Pieces {
+    digits: Vec<Digit>,
+    piece: i64,
+}
+
+/// A part of a range.
+#[derive(Clone, Copy)]
 struct Digit {
+    range: UopId,
+    step: i64,
+    extent: i64,
+}
+
+/// The widest pieces that all threads have the same number of and whose stores meet in no bank; else those with the least conflicts.
+/// Neighbouring threads take neighbouring pieces of the buffer, or, where that has conflicts, of the tile.
+fn pieces(
+    g: &Uops,
+    gpu: Option<&Gpu>,
+    near: Vec<Source>,
+    place: UopId,
+    size: i64,
+    threads: i64,
+) -> Pieces {
+    let whole = |r: &UopId| g.extent(*r).unwrap_or(1);
+    let strides = Linear::of(g, place).map_or(Vec::new(), |f| f.terms);
+    let in_tile = |r: &UopId| strides.iter().find(|t| t.0 == *r).map_or(0, |t| t.1);
+    let contiguous = near.last().filter(|d| d.stride == Some(1)).map(|d| d.range);
+    let by_buffer: Vec<UopId> = near.iter().map(|d| d.range).collect();
+    let mut by_tile = by_buffer.clone();
+    by_tile.sort_by_key(|r| std::cmp::Reverse(in_tile(r)));
+    let total: i64 = by_buffer.iter().map(whole).product();
+    let inner = contiguous.map_or(1, |r| whole(&r));
+    let widest = gpu.map_or(4, |gpu| i64::from(gpu.load_bytes)) / size;
+    let digits = |order: &[UopId], piece: i64| -> Vec<Digit> {
+        let mut out = Vec::new();
+        for &range in order {
+            let step = if Some(range) == contiguous { piece } else { 1 };
+            out.push(Digit {
+                range,
+                step,
+                extent: whole(&range) / step,
+            });
+        }
+        out.extend(contiguous.map(|range| Digit {
+            range,
+            step: 1,
+            extent: piece,
+        }));
+        out.retain(|d| d.extent > 1);
+        out
+    };
+    let mut best: Option<((bool, i64), Pieces)> = None;
+    let mut piece = widest.max(1);
+    while piece > 0 {
+        for order in [&by_buffer, &by_tile] {
+            if inner % piece == 0 {
+                let found = Pieces {
+                    digits: digits(order, piece),
+                    piece,
+                };
+                let uneven = total / piece % threads != 0;
+                let lost = gpu.map_or(0, |gpu| conflicts(&found, &in_tile, size, gpu));
+                if best.as_ref().is_none_or(|b| (uneven, lost) < b.0) {
+                    best = Some(((uneven, lost), found));
+                }
+            }
+        }
+        piece /= 2;
+    }
+    best.map_or(
+        Pieces {
+            digits: digits(&by_buffer, 1),
+            piece: 1,
+        },
+        |b| b.1,
+    )
+}
+
+/// Words of one bank beyond the first that the threads of a wave want when they store the first elements of their pieces.
+fn conflicts(pieces: &Pieces, stride: &dyn Fn(&UopId) -> i64, size: i64, gpu: &Gpu) -> i64 {
+    let banks = i64::from(gpu.group_memory_banks.max(1));
+    let mut words: Vec<(i64, i64)> = Vec::new();
+    // Neighbours of a tile are stored together: a piece is then as wide as it is in the buffer.
+    let along = pieces.digits.last().is_some_and(|d| stride(&d.range) == 1);
+    let wide = if along { pieces.piece * size } else { size };
+    let lanes = (banks * 4 / wide.max(4)).min(i64::from(gpu.wave_lanes));
+    for lane in 0..lanes {
+        let mut rest = lane * pieces.piece;
+        let mut at = 0;
+        for digit in pieces.digits.iter().rev() {
+            at += rest % digit.extent * digit.step * stride(&digit.range);
+            rest /= digit.extent;
+        }
+        for word in 0..(wide + 3) / 4 {
+            let word = at * size / 4 + word;
+            words.push((word % banks, word));
+        }
+    }
+    words.sort_unstable();
+    words.dedup();
+    let most = (0..banks).map(|b| words.iter().filter(|w| w.0 == b).count() as i64);
+    most.max().unwrap_or(1) - 1
+}
+
+/// A range of a tile and the elements that one of its steps moves in the buffer that is copied.
+struct Source {
     range: UopId,
     stride: Option<i64>,
 }
 
 /// Ranges by stride, the smallest last. Those without a fixed stride come before those with one, in their own order.
-fn from_far_to_near(g: &Uops, value: UopId, ranges: &[UopId]) -> Vec<Digit> {
+fn from_far_to_near(g: &Uops, value: UopId, ranges: &[UopId]) -> Vec<Source> {
     let load = g
         .toposort(&[value])
         .into_iter()
@@ -141,9 +237,9 @@ fn from_far_to_near(g: &Uops, value: UopId, ranges: &[UopId]) -> Vec<Digit> {
             _ => None,
         }
     };
-    let mut out: Vec<Digit> = ranges
+    let mut out: Vec<Source> = ranges
         .iter()
-        .map(|&range| Digit {
+        .map(|&range| Source {
             range,
             stride: stride(&mut free, range),
         })

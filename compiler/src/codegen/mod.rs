@@ -44,11 +44,7 @@ pub type Pass = fn(Kernel, &Facts) -> Result<Kernel>;
 pub const KERNEL_PASSES: &[(&str, Pass)] = &[
     ("simplify-kernel", simplify_kernel),
     ("lower-layouts", lower_layouts::lower_layouts),
-    ("lower-matrix", |k, _| {
-        each_store(k, |g, store| {
-            Ok(vec![lower_matrix::lower_matrix(g, store)?])
-        })
-    }),
+    ("lower-matrix", lower_matrix::lower_matrix),
     ("lower-tiles", lower_tiles::lower_tiles),
     ("unroll", |k, _| each_store(k, unroll::expand_unroll)),
     ("vectorise", |k, _| {

@@ -147,8 +147,9 @@ fn apply_one(work: &mut Work<'_>, nests: &mut Vec<Nest>, opt: &Opt) -> Legal {
             let (n, range) = find(work, nests, *at)?;
             super::stage::stage(work, &mut nests[n], *slot, range)?;
         }
-        Opt::TensorCore { .. } => {
-            return Err("no target supports it".into());
+        Opt::TensorCore { nest, shape } => {
+            let n = number(nests, *nest)?;
+            super::matrix::tensor_core(work, &mut nests[n], shape.map(i64::from))?;
         }
     }
     Ok(())
@@ -205,7 +206,7 @@ fn may_become(work: &Work<'_>, nest: &Nest, range: UopId, into: Axis) -> Legal {
         }
         Axis::Local if work.loops(nest).contains(&range) => Ok(()),
         Axis::Local => Err("a reduce runs over the range".into()),
-        Axis::Matrix => Ok(()),
+        Axis::Matrix => Err("tensorcore makes ranges of matrix instructions".into()),
         Axis::Group if !work.loops(nest).contains(&range) => Ok(()),
         Axis::Group => Err("no reduce runs over the range".into()),
     }

@@ -1,112 +1,211 @@
 //! Matrix instructions for sums of products of halves.
 //!
-//! In: a nest of a target with matrix instructions. Out: two loops of 16 and 16 steps of the sum marked `Matrix`; `codegen` makes
-//! instructions of them (`lower_matrix`). Each wave computes up to 2 by 2 such tiles.
+//! In: a nest of a target with matrix instructions. Out: two loops and steps of the sum marked `Matrix`, by [`Opt::TensorCore`];
+//! `codegen` makes instructions of them (`lower_matrix`). What a group computes beside are blocks of such tiles: a wave has some of them
+//! in registers, and the waves of a group share the factors in its memory (`stage`).
 //!
-//! Example: a 1024x1024 product of halves becomes 32 x 32 groups of one wave with 2 x 2 tiles.
+//! Example: a 1024x1024 product of halves becomes 8 x 8 groups of 4 waves with 4 x 4 tiles of 16 x 16 each.
 
 use super::nest::{Nest, Work};
+use super::opts::Opt;
+use super::products::{Product, Sizes, find, seconds};
+use super::stage::factors;
 use super::workgroups::{covered, flatten_many, split_into};
-use crate::target::Gpu;
-use crate::uop::{Axis, Binary, DType, FreeRanges, Op, ReduceOp, UopId};
+use crate::target::{Facts, Gpu, MatrixTile};
+use crate::uop::{Axis, FreeRanges, UopId};
 
-/// Rows, columns and depth of an instruction.
-const SIZE: i64 = 16;
+/// How much faster than other products matrix instructions are, about.
+const FASTER: f64 = 2.0;
 
-/// What an instruction would multiply.
-struct Product {
-    /// Loop of the first factor.
-    row: UopId,
-    /// Loop of the second factor.
-    column: UopId,
-    /// Range of the sum.
-    depth: UopId,
+/// Tiles of a wave and waves of a group, down and across.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    tiles: (i64, i64),
+    waves: (i64, i64),
 }
 
 /// Marks the loops of a sum of products of halves and spreads the others over groups; false where instructions do not fit.
-pub fn multiply(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu, loops: &[UopId]) -> bool {
-    let fits = |t: &&crate::target::MatrixTile| {
-        t.factors == DType::F16 && t.sum == DType::F32 && t.shape == [SIZE as u32; 3]
-    };
-    if gpu.wave_lanes != 32 || !gpu.matrix_tiles.iter().any(|t| fits(&t)) {
-        return false;
-    }
+pub fn multiply(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    facts: &Facts,
+    gpu: &Gpu,
+    loops: &[UopId],
+) -> bool {
     let Some(product) = find(work, nest, loops) else {
         return false;
     };
-    let mut rest: Vec<UopId> = loops.to_vec();
-    rest.retain(|&r| r != product.row && r != product.column);
-    for range in [product.row, product.column] {
-        let tiles = (work.extent(range) + SIZE - 1) / SIZE;
-        let each = if tiles % 2 == 0 { 2 } else { 1 };
-        let Some(range) = covered(work, nest, range, SIZE * each) else {
-            return false;
-        };
-        let outer = split_into(work, nest, range, SIZE, Axis::Matrix);
-        if let Some(outer) = outer
-            && each > 1
-        {
-            rest.extend(split_into(work, nest, outer, each, Axis::Unroll));
-        } else {
-            rest.extend(outer);
-        }
-    }
-    split_into(work, nest, product.depth, SIZE, Axis::Matrix);
-    if !rest.is_empty()
-        && let Ok(flat) = flatten_many(work, nest, &rest)
-    {
-        work.set_axis(nest, flat, Axis::Parallel);
+    let sizes = product.sizes(work);
+    let dtype = work.g.ty(product.factors[0]).scalar;
+    let same = work.g.ty(product.factors[1]).scalar == dtype;
+    let suits = |t: &&MatrixTile| {
+        let [rows, columns, depth] = t.shape.map(i64::from);
+        let room = |extent: i64, size: i64| (extent + size - 1) / size * size * 3 <= extent * 4;
+        t.factors == dtype
+            && same
+            && room(sizes.rows, rows)
+            && room(sizes.columns, columns)
+            && sizes.steps % depth == 0
+    };
+    let Some(tile) = gpu.matrix_tiles.iter().find(suits) else {
+        return false;
+    };
+    let (mark, before) = (work.mark(), nest.clone());
+    let block = choose(sizes, tile, facts, gpu);
+    if share(work, nest, product, tile, block).is_none() {
+        work.back_to(mark);
+        *nest = before;
+        return false;
     }
     true
 }
 
-/// The only reduce of a nest, when it is a sum of products of halves whose factors have a loop of their own each.
-fn find(work: &Work<'_>, nest: &Nest, loops: &[UopId]) -> Option<Product> {
-    let [reduce] = work.reduces(nest)[..] else {
-        return None;
-    };
-    let (a, b) = halves(work, reduce)?;
-    let mut free = FreeRanges::new();
-    let (of_a, of_b) = (free.of(&work.g, a), free.of(&work.g, b));
-    let own = |mine: &[UopId], other: &[UopId]| {
-        let one = |r: &&UopId| mine.contains(r) && !other.contains(r);
-        loops.iter().rev().find(one).copied()
-    };
-    let (x, y) = (own(&of_a, &of_b)?, own(&of_b, &of_a)?);
-    // Neighbouring threads store neighbouring columns.
-    let later = |r: UopId| loops.iter().position(|&l| l == r);
-    let (row, column) = if later(x) < later(y) { (x, y) } else { (y, x) };
-    let small = |r: UopId| {
-        let extent = work.extent(r);
-        (extent + SIZE - 1) / SIZE * SIZE * 3 > extent * 4
-    };
-    if small(row) || small(column) {
-        return None;
+fn share(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    product: Product,
+    tile: &MatrixTile,
+    block: Block,
+) -> Option<()> {
+    let mut groups = product.both.clone();
+    flatten_many(work, nest, &product.rows).ok()?;
+    flatten_many(work, nest, &product.columns).ok()?;
+    flatten_many(work, nest, &product.steps).ok()?;
+    let shape = tile.shape.map(i64::from);
+    let [rows, columns, steps] = tensor_core(work, nest, shape).ok()?;
+    let sides = [
+        (rows, block.tiles.0, block.waves.0),
+        (columns, block.tiles.1, block.waves.1),
+    ];
+    for (range, tiles, waves) in sides {
+        let Some(range) = range else { continue };
+        let range = covered(work, nest, range, tiles * waves)?;
+        let Some(range) = split_into(work, nest, range, tiles, Axis::Unroll) else {
+            continue;
+        };
+        groups.extend(match waves {
+            1 => Some(range),
+            _ => split_into(work, nest, range, waves, Axis::Local),
+        });
     }
-    let depth = work.g.src(reduce)[1..]
-        .iter()
-        .copied()
-        .filter(|&r| work.axis(r) == Axis::Loop && work.extent(r) % SIZE == 0)
-        .max_by_key(|&r| work.extent(r))?;
-    let both = of_a.contains(&depth) && of_b.contains(&depth);
-    both.then_some(Product { row, column, depth })
+    let together = block.waves.0 * block.waves.1 > 1;
+    if let Some(range) = steps.filter(|_| together) {
+        let each = [4, 2]
+            .into_iter()
+            .find(|by| work.extent(range) % by == 0 && by * shape[2] <= 32);
+        let at = match each {
+            Some(by) => split_into(work, nest, range, by, Axis::Unroll),
+            None => Some(range),
+        };
+        for &slot in at.iter().flat_map(|_| &product.slots) {
+            work.staged.push((nest.number, slot, at?));
+        }
+    }
+    for range in groups {
+        work.set_axis(nest, range, Axis::Parallel);
+    }
+    Some(())
 }
 
-/// The halves that a sum multiplies.
-fn halves(work: &Work<'_>, reduce: UopId) -> Option<(UopId, UopId)> {
-    let g = &work.g;
-    let half = |id: UopId| {
-        let from = *g.src(id).first()?;
-        (g.op(id) == Op::Cast && g.ty(from) == DType::F16.scalar()).then_some(from)
+/// Cuts rows, columns and steps of a nest's product into what one instruction multiplies. Gives the ranges over instructions.
+///
+/// # Errors
+/// Why there is no such product.
+pub fn tensor_core(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    shape: [i64; 3],
+) -> Result<[Option<UopId>; 3], String> {
+    let mut loops = work.loops(nest);
+    loops.retain(|&r| work.axis(r) == Axis::Loop);
+    let none = "there is no sum of products of halves with rows and columns of its own";
+    let product = find(work, nest, &loops).ok_or(none)?;
+    let (Some(&row), Some(&column)) = (product.rows.last(), product.columns.last()) else {
+        return Err(none.into());
     };
-    let value = g.src(reduce)[0];
-    let product = g.op(reduce) == Op::Reduce(ReduceOp::Sum)
-        && g.op(value) == Op::Binary(Binary::Mul)
-        && g.ty(value) == DType::F32.scalar();
-    if !product {
-        return None;
+    if shape.iter().any(|&s| s < 1)
+        || product
+            .factors
+            .iter()
+            .any(|&f| work.g.ty(f).scalar.size() != 2)
+    {
+        return Err(none.into());
     }
-    Some((half(g.src(value)[0])?, half(g.src(value)[1])?))
+    let depth = product
+        .steps
+        .iter()
+        .copied()
+        .rfind(|&r| work.extent(r) % shape[2] == 0);
+    let depth = depth.ok_or_else(|| format!("the steps are no multiple of {}", shape[2]))?;
+    let logged = work.log.len();
+    let mut outer = [None; 3];
+    for (n, (range, size)) in [row, column, depth].into_iter().zip(shape).enumerate() {
+        let range = covered(work, nest, range, size).ok_or("a loop cannot be rounded up")?;
+        outer[n] = split_into(work, nest, range, size, Axis::Matrix);
+    }
+    // What this took is one choice.
+    work.log.truncate(logged);
+    work.log.push(Opt::TensorCore {
+        nest: nest.number,
+        shape: shape.map(|s| s as u32),
+    });
+    Ok(outer)
+}
+
+/// The block with the least estimated time.
+fn choose(sizes: Sizes, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> Block {
+    let [rows, columns, depth] = tile.shape.map(i64::from);
+    let wave = i64::from(gpu.wave_lanes);
+    let mut best = None;
+    for tiles in [(1, 1), (2, 2), (4, 2), (2, 4), (4, 4)] {
+        for waves in [(1, 1), (1, 2), (2, 1), (2, 2), (4, 2), (2, 4)] {
+            let block = Block { tiles, waves };
+            let sums = tiles.0 * tiles.1 * rows * columns / wave;
+            let held = (tiles.0 * rows + tiles.1 * columns) * depth / (wave * 2) * 2;
+            let threads = waves.0 * waves.1 * wave;
+            if (sums + held * 2 + 40) > i64::from(gpu.thread_registers)
+                || threads > i64::from(gpu.group_threads).min(256)
+            {
+                continue;
+            }
+            let time = estimate(sizes, block, tile, facts, gpu);
+            if best.is_none_or(|(least, _)| time < least) {
+                best = Some((time, block));
+            }
+        }
+    }
+    best.map_or(
+        Block {
+            tiles: (1, 1),
+            waves: (1, 1),
+        },
+        |b| b.1,
+    )
+}
+
+/// Seconds of a block.
+fn estimate(sizes: Sizes, block: Block, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> f64 {
+    let [rows, columns, _] = tile.shape.map(i64::from);
+    let ceil = |a: i64, b: i64| ((a + b - 1) / b) as f64;
+    let (down, across) = (rows * block.tiles.0, columns * block.tiles.1);
+    let (all_down, all_across) = (down * block.waves.0, across * block.waves.1);
+    let groups = ceil(sizes.rows, all_down) * ceil(sizes.columns, all_across) * sizes.batch as f64;
+    let waves = (block.waves.0 * block.waves.1) as f64;
+    let lanes = f64::from(gpu.wave_lanes);
+    let steps = sizes.steps as f64;
+    // Per lane: products of a step, and the bytes of its rows and columns, which come through the caches when they are not shared.
+    let products = (down * across) as f64 / lanes / FASTER;
+    let loads = (down + across) as f64 / lanes * if waves > 1.0 { 0.5 } else { 1.0 };
+    let bytes = groups * steps * (all_down + all_across) as f64 * 2.0;
+    let threads = groups * waves * lanes;
+    seconds(
+        threads,
+        (products + loads) * steps,
+        products * steps,
+        bytes,
+        facts,
+        gpu,
+    )
 }
 
 /// What `apply` asks of `Matrix` ranges.
@@ -132,7 +231,7 @@ pub fn check(work: &Work<'_>, nest: &Nest) -> Result<(), String> {
     let ([row, column], [reduce], 3) = (&mine[..], &reduces[..], all.len()) else {
         return no();
     };
-    let Some((a, b)) = halves(work, *reduce) else {
+    let [a, b] = factors(work, *reduce)[..] else {
         return no();
     };
     let mut free = FreeRanges::new();
@@ -142,7 +241,7 @@ pub fn check(work: &Work<'_>, nest: &Nest) -> Result<(), String> {
             && free.contains(&work.g, b, y)
             && !free.contains(&work.g, a, y)
     };
-    if all.iter().any(|&r| work.extent(r) != SIZE) || !only(*row, *column) && !only(*column, *row) {
+    if !only(*row, *column) && !only(*column, *row) {
         return no();
     }
     Ok(())

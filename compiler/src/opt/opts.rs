@@ -121,8 +121,11 @@ pub enum Opt {
         /// The loop.
         at: At,
     },
-    /// A matrix instruction of this shape.
+    /// Rows, columns and steps of a nest's product are cut into what a matrix instruction of this shape multiplies. The ranges of the
+    /// instruction and those over instructions have the next free ids: rows, columns, steps.
     TensorCore {
+        /// Number of the nest.
+        nest: u32,
         /// Rows, columns, depth.
         shape: [u32; 3],
     },
@@ -177,7 +180,10 @@ impl fmt::Display for Opt {
             }
             Opt::Pack { slot, nest } => write!(f, "pack({slot},{nest})"),
             Opt::Stage { slot, at } => write!(f, "stage({slot},{at})"),
-            Opt::TensorCore { shape: [m, n, k] } => write!(f, "tensorcore({m},{n},{k})"),
+            Opt::TensorCore {
+                nest,
+                shape: [m, n, k],
+            } => write!(f, "tensorcore({nest},{m},{n},{k})"),
         }
     }
 }
@@ -322,9 +328,10 @@ impl FromStr for Opt {
             ),
             "tensorcore" => (
                 Opt::TensorCore {
-                    shape: [small(0)?, small(1)?, small(2)?],
+                    nest: small(0)?,
+                    shape: [small(1)?, small(2)?, small(3)?],
                 },
-                3,
+                4,
             ),
             _ => return Err(wrong()),
         };
@@ -358,7 +365,7 @@ mod tests {
     #[test]
     fn text_round_trips() {
         let text = "split(0.3,16,vector) become(1.2,parallel) peel(0.1,48) pad(2.7,64) lanes(0.4,8) chunk(0.6,64) parts(0.6,4) join(1,0,2) \
-                    order(0,5,3,7) pack(2,0) flatten(0,1,2) cover(0.3,64) stage(1,0.3) tensorcore(16,16,32)";
+                    order(0,5,3,7) pack(2,0) flatten(0,1,2) cover(0.3,64) stage(1,0.3) tensorcore(0,16,16,32)";
         let opts = parse_opts(text).unwrap();
         assert_eq!(opts.len(), 14);
         assert_eq!(parse_opts(&print_opts(&opts)).unwrap(), opts);

@@ -25,13 +25,35 @@ const CACHE: f64 = 3.0;
 const BUSY: f64 = 64.0;
 
 /// A product: loops of the first factor, of the second, of both, and of the sum.
-struct Product {
-    rows: Vec<UopId>,
-    columns: Vec<UopId>,
-    both: Vec<UopId>,
-    steps: Vec<UopId>,
+pub struct Product {
+    /// Loops of one factor.
+    pub rows: Vec<UopId>,
+    /// Loops of the other: neighbours in memory among them.
+    pub columns: Vec<UopId>,
+    /// Loops of both, or of neither.
+    pub both: Vec<UopId>,
+    /// What the sum runs over.
+    pub steps: Vec<UopId>,
+    /// The factors, as they stand in memory.
+    pub factors: [UopId; 2],
     /// Slots that the factors read.
-    slots: Vec<u32>,
+    pub slots: Vec<u32>,
+}
+
+impl Product {
+    /// Its sizes.
+    pub fn sizes(&self, work: &Work<'_>) -> Sizes {
+        let extents = |ranges: &[UopId]| -> i64 {
+            let all = ranges.iter().map(|&r| work.extent(r));
+            all.fold(1, i64::saturating_mul)
+        };
+        Sizes {
+            rows: extents(&self.rows),
+            columns: extents(&self.columns),
+            steps: extents(&self.steps),
+            batch: extents(&self.both),
+        }
+    }
 }
 
 /// How a group shares its block: rows and columns of a thread, rows and columns of threads.
@@ -55,20 +77,17 @@ pub struct Sizes {
 }
 
 /// Shares tiles; false where that does not fit or does not pay.
-pub fn multiply(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts, gpu: &Gpu, loops: &[UopId]) -> bool {
+pub fn multiply(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    facts: &Facts,
+    gpu: &Gpu,
+    loops: &[UopId],
+) -> bool {
     let Some(product) = find(work, nest, loops) else {
         return false;
     };
-    let extents = |ranges: &[UopId]| -> i64 {
-        let all = ranges.iter().map(|&r| work.extent(r));
-        all.fold(1, i64::saturating_mul)
-    };
-    let sizes = Sizes {
-        rows: extents(&product.rows),
-        columns: extents(&product.columns),
-        steps: extents(&product.steps),
-        batch: extents(&product.both),
-    };
+    let sizes = product.sizes(work);
     let Some(&step) = STEPS.iter().find(|&s| sizes.steps % s == 0) else {
         return false;
     };
@@ -122,7 +141,7 @@ fn share(
 }
 
 /// The only reduce of a nest, when it is a sum of products whose factors have loops of their own.
-fn find(work: &Work<'_>, nest: &Nest, loops: &[UopId]) -> Option<Product> {
+pub fn find(work: &Work<'_>, nest: &Nest, loops: &[UopId]) -> Option<Product> {
     let [reduce] = work.reduces(nest)[..] else {
         return None;
     };
@@ -166,6 +185,7 @@ fn find(work: &Work<'_>, nest: &Nest, loops: &[UopId]) -> Option<Product> {
         columns,
         both,
         steps,
+        factors: [a, b],
         slots,
     })
 }
@@ -194,8 +214,7 @@ pub fn choose(sizes: Sizes, facts: &Facts, gpu: &Gpu) -> Option<Block> {
             }
         }
     }
-    best.filter(|b| b.0 < apart(sizes, facts, gpu))
-        .map(|b| b.1)
+    best.filter(|b| b.0 < apart(sizes, facts, gpu)).map(|b| b.1)
 }
 
 /// True when the threads, registers and memory of a block are within the target's limits.
@@ -226,7 +245,14 @@ fn estimate(sizes: Sizes, block: Block, facts: &Facts, gpu: &Gpu) -> f64 {
     let filling = (rows + columns) as f64 / threads;
     let turns = down * across + (down + across) / 2.0 + filling * 1.5;
     let bytes = groups * steps * (rows + columns) as f64 * 4.0;
-    seconds(groups * threads, turns * steps, down * across * steps, bytes, facts, gpu)
+    seconds(
+        groups * threads,
+        turns * steps,
+        down * across * steps,
+        bytes,
+        facts,
+        gpu,
+    )
 }
 
 /// Seconds when each thread loads what it multiplies: register tiles of 8 rows, which are the same for a whole wave, by 4 columns.
@@ -237,11 +263,25 @@ fn apart(sizes: Sizes, facts: &Facts, gpu: &Gpu) -> f64 {
     let turns = down * across + down / 2.0 + across;
     let bytes = outputs * steps * 4.0 * (1.0 / down + 1.0 / (across * f64::from(gpu.wave_lanes)));
     let threads = outputs / (down * across);
-    seconds(threads, turns * steps, down * across * steps, bytes, facts, gpu)
+    seconds(
+        threads,
+        turns * steps,
+        down * across * steps,
+        bytes,
+        facts,
+        gpu,
+    )
 }
 
 /// Seconds of so many threads that take `turns` for `products` each and move so many bytes together.
-fn seconds(threads: f64, turns: f64, products: f64, bytes: f64, facts: &Facts, gpu: &Gpu) -> f64 {
+pub fn seconds(
+    threads: f64,
+    turns: f64,
+    products: f64,
+    bytes: f64,
+    facts: &Facts,
+    gpu: &Gpu,
+) -> f64 {
     let busy = (threads / (f64::from(gpu.compute_units) * BUSY)).min(1.0);
     let compute = 2.0 * threads * products / (facts.peak_gflops * 1e9 * busy) * (turns / products);
     let moving = facts.move_seconds(bytes) / CACHE;

@@ -24,7 +24,9 @@ const PIECE: i64 = 16;
 /// Why it is not legal.
 pub fn stage(work: &mut Work<'_>, nest: &mut Nest, slot: u32, at: UopId) -> Result<(), String> {
     let reduces = work.reduces(nest);
-    let mut mine = reduces.iter().filter(|&&r| work.g.src(r)[1..].contains(&at));
+    let mut mine = reduces
+        .iter()
+        .filter(|&&r| work.g.src(r)[1..].contains(&at));
     let (Some(&reduce), None) = (mine.next(), mine.next()) else {
         return Err("not exactly one reduce runs over the range".into());
     };
@@ -91,7 +93,11 @@ fn stage_factor(
             Axis::Parallel => continue,
             Axis::Loop | Axis::Serial if place(r) <= place(at) => continue,
             Axis::Local | Axis::Unroll | Axis::Matrix | Axis::Loop => {}
-            other => return Err(format!("a {other:?} range of the factor is no part of a tile")),
+            other => {
+                return Err(format!(
+                    "a {other:?} range of the factor is no part of a tile"
+                ));
+            }
         }
         match own.contains(&r) {
             true => steps.push(r),
@@ -160,12 +166,17 @@ fn stage_factor(
 /// What `apply` asks of a nest with tiles: it has threads that fill them, and no reduce is spread over threads.
 pub fn check(work: &Work<'_>, nest: &Nest) -> Result<(), String> {
     let all = work.g.toposort(&[nest.store]);
-    if !all.iter().any(|&id| matches!(work.g.op(id), Op::Tile { .. })) {
+    if !all
+        .iter()
+        .any(|&id| matches!(work.g.op(id), Op::Tile { .. }))
+    {
         return Ok(());
     }
     let has = |axis: Axis| nest.order.iter().any(|&r| work.axis(r) == axis);
     if !has(Axis::Local) && !has(Axis::Matrix) || has(Axis::Group) || has(Axis::Vector) {
-        return Err("tiles are for nests over threads of work-groups, without shared reduces".into());
+        return Err(
+            "tiles are for nests over threads of work-groups, without shared reduces".into(),
+        );
     }
     Ok(())
 }

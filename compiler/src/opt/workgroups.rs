@@ -57,7 +57,7 @@ pub fn spread(work: &mut Work<'_>, nest: &mut Nest, facts: &Facts, gpu: &Gpu) {
         rows(work, nest, gpu, &outer, &inner);
     } else if let Some(lanes) = group_lanes(work, gpu, &loops, &heavy) {
         reduce_together(work, nest, gpu, &loops, lanes);
-    } else if !super::matrix::multiply(work, nest, gpu, &loops)
+    } else if !super::matrix::multiply(work, nest, facts, gpu, &loops)
         && !super::products::multiply(work, nest, facts, gpu, &loops)
     {
         outputs(work, nest, gpu, &loops);

@@ -4,9 +4,11 @@
 //! plain loop, whatever its axis; every access is checked. Floats are `f64` rounded to their type after each
 //! operation. Slow on purpose: nothing is hoisted but what a memo table gives.
 
+mod tiles;
+
 use super::Kernel;
 use crate::diag::{Error, Result};
-use crate::uop::{Axis, Binary, DType, FreeRanges, Node, Op, ReduceOp, Type, Unary, UopId};
+use crate::uop::{Binary, DType, FreeRanges, Op, ReduceOp, Type, Unary, UopId};
 use rustc_hash::FxHashMap;
 
 /// A scalar value.
@@ -213,10 +215,7 @@ impl Interpreter<'_> {
                 }
                 let index = &node.src[if gated { 3 } else { 1 }..];
                 let buffer = node.src[0];
-                if matches!(
-                    self.kernel.uops.op(buffer),
-                    Op::Tile { .. } | Op::Filled
-                ) {
+                if matches!(self.kernel.uops.op(buffer), Op::Tile { .. } | Op::Filled) {
                     let place = self.value(index[0], 0)?.int();
                     return self.of_group(buffer, place);
                 }
@@ -282,88 +281,6 @@ impl Interpreter<'_> {
                 return Err(Error::bug(format!("{op:?} has no value in a kernel")));
             }
         })
-    }
-
-    /// An element of a work-group's memory, which is filled when it is not that of the present iteration.
-    fn of_group(&mut self, buffer: UopId, place: i64) -> Result<Scalar> {
-        let g = &self.kernel.uops;
-        let node = g.get(buffer).clone();
-        let threads = |&r: &UopId| {
-            let axis = Axis::Local;
-            matches!(g.op(r), Op::Range { axis: a, .. } if a == axis)
-        };
-        let outside = self.free.of(g, buffer);
-        let (own, len) = match node.op {
-            Op::Tile { len, .. } => (node.src[2..].to_vec(), len),
-            _ => match g.op(node.src[0]) {
-                Op::Local { len, .. } => (outside.iter().copied().filter(threads).collect(), len),
-                _ => return Err(Error::bug("it fills no memory")),
-            },
-        };
-        let outer = outside.iter().filter(|r| !own.contains(r));
-        let now: Vec<i64> = outer
-            .map(|r| self.env.get(r).copied().unwrap_or(-1))
-            .collect();
-        if self.tiles.get(&buffer).is_none_or(|t| t.0 != now) {
-            let filled = self.fill(&node, &own, len as usize)?;
-            self.tiles.insert(buffer, (now, filled));
-        }
-        let known = usize::try_from(place).ok();
-        let known = known.and_then(|p| *self.tiles.get(&buffer)?.1.get(p)?);
-        known.ok_or_else(|| {
-            let name = &self.kernel.name;
-            Error::bug(format!("kernel '{name}': nothing stands at {place} of a tile"))
-        })
-    }
-
-    /// The memory of a work-group after all iterations of the ranges.
-    fn fill(&mut self, node: &Node, own: &[UopId], len: usize) -> Result<Vec<Option<Scalar>>> {
-        let kept: Vec<Option<i64>> = own.iter().map(|r| self.env.get(r).copied()).collect();
-        let extents = own.iter().map(|&r| self.extent(r));
-        let extents = extents.collect::<Result<Vec<_>>>()?;
-        let mut memory = vec![None; len];
-        for flat in 0..extents.iter().product::<i64>() {
-            let mut rest = flat;
-            for (r, e) in own.iter().zip(&extents).rev() {
-                self.env.insert(*r, rest % e);
-                rest /= e;
-            }
-            self.memo.push(FxHashMap::default());
-            let done = self.fill_once(node, &mut memory);
-            self.memo.pop();
-            done?;
-        }
-        for (r, before) in own.iter().zip(kept) {
-            match before {
-                Some(n) => self.env.insert(*r, n),
-                None => self.env.remove(r),
-            };
-        }
-        Ok(memory)
-    }
-
-    fn fill_once(&mut self, node: &Node, memory: &mut [Option<Scalar>]) -> Result<()> {
-        let mut put = |place: i64, value: Scalar| {
-            let room = usize::try_from(place).ok().and_then(|p| memory.get_mut(p));
-            let room = room.ok_or_else(|| Error::bug(format!("{place} is outside of a tile")))?;
-            *room = Some(value);
-            Ok(())
-        };
-        if let Op::Tile { .. } = node.op {
-            return put(self.value(node.src[1], 0)?.int(), self.value(node.src[0], 0)?);
-        }
-        for &store in &node.src[1..] {
-            let store = self.kernel.uops.get(store).clone();
-            let gated = store.op == Op::Store { gated: true };
-            if gated && self.value(store.src[2], 0)?.int() == 0 {
-                continue;
-            }
-            let place = self.value(store.src[2 + usize::from(gated)], 0)?.int();
-            for lane in 0..self.lanes(store.src[1]) {
-                put(place + i64::from(lane), self.value(store.src[1], lane)?)?;
-            }
-        }
-        Ok(())
     }
 
     fn reduce(

@@ -321,7 +321,9 @@ impl Printer<'_> {
         let node = self.k.uops.get(buffer);
         match (node.op, &self.groups) {
             (Op::Local { id, .. }, Some(_)) => Ok((format!("tile{id}"), node.ty.scalar)),
-            _ => self.slot(buffer).map(|(slot, dtype)| (format!("p{slot}"), dtype)),
+            _ => self
+                .slot(buffer)
+                .map(|(slot, dtype)| (format!("p{slot}"), dtype)),
         }
     }
 

@@ -5,8 +5,8 @@
 //! defines in front: `TINYC_KERNEL(name, threads)` begins a kernel, `TINYC_GLOBAL` qualifies pointers to buffers,
 //! `TINYC_SHARED(type, name, count)` is memory of a group, `TINYC_GROUP()` and `TINYC_THREAD()` number groups and threads, and at
 //! `TINYC_BARRIER()` all threads of a group wait for each other and see each other's writes to its memory. `TINYC_FMA16`, `TINYC_FMA32`
-//! and `TINYC_FMA64` multiply and add with one rounding; `TINYC_MATRIX_F16(a, b, sum)` is the product of matrices that a wave holds
-//! (`uop::Op::Matrix`). `TINYC_AT(type, pointer, index)` is an element of a buffer of less than 4 GiB: 32 bits of offset are enough.
+//! and `TINYC_FMA64` multiply and add with one rounding; `TINYC_MATRIX_F16_16X16X16(a, b, sum)` and the like, with `BF16`, are products of matrices
+//! that a wave holds (`uop::Op::Matrix`); elements of bfloat16 come as their bits. `TINYC_AT(type, pointer, index)` is an element of a buffer of less than 4 GiB: 32 bits of offset are enough.
 //!
 //! Indices are 32 bits wide where they surely fit. A guarded load reads the buffer's first element where its guard is false: that is
 //! cheaper than threads of a wave that part.

@@ -172,13 +172,22 @@ impl Printer<'_> {
                 self.mask(&format!("({a} != {a})"), from)
             }
             Op::Binary(op) => return self.native_binary(op, &node.src, ty),
-            Op::Matrix if node.src.len() == 3 => {
+            Op::Matrix {
+                rows,
+                columns,
+                depth,
+            } if node.src.len() == 3 => {
                 let (a, b, d) = (
                     self.whole(node.src[0])?,
                     self.whole(node.src[1])?,
                     self.whole(node.src[2])?,
                 );
-                format!("TINYC_MATRIX_F16({a}, {b}, {d})")
+                // Other halves than those of IEEE are held as bits.
+                let kind = match self.k.uops.ty(node.src[0]).scalar {
+                    DType::F16 => "F16",
+                    _ => "BF16",
+                };
+                format!("TINYC_MATRIX_{kind}_{rows}X{columns}X{depth}({a}, {b}, {d})")
             }
             Op::MulAdd if easy(ty.scalar) => {
                 let (a, b, d) = (

@@ -44,6 +44,11 @@ pub struct MatrixTile {
     pub sum: DType,
     /// Rows, columns, depth.
     pub shape: [u32; 3],
+    /// Steps of a row, or of a column, that one thread holds. Thread `t` of a wave has row (column) `t % rows` and the steps from
+    /// `t / rows * steps_each` on, round and round.
+    pub steps_each: u32,
+    /// Neighbouring rows of the sum that one thread holds before others follow. Thread `t` has column `t % columns`.
+    pub rows_together: u32,
 }
 
 /// Element types by name.

@@ -203,8 +203,15 @@ pub enum Op {
     /// `[a, b, c]`: a*b + c with one rounding where the target has it.
     MulAdd,
     /// `[a, b]`, in a list `[a, b, sum]`: the product of the matrices whose rows and columns the threads of a wave hold, plus the sum.
-    /// Thread `t` has row `t % 16` of `a`, column `t % 16` of `b`, and of column `t % 16` of the product the rows `t / 16`, `t / 16 + 2` ...
-    Matrix,
+    /// Which thread has which elements is the target's (`target::MatrixTile`).
+    Matrix {
+        /// Rows.
+        rows: u8,
+        /// Columns.
+        columns: u8,
+        /// Steps of the sum.
+        depth: u8,
+    },
     /// `[vector, index]`: the lane with this number, which is a constant once loops are unrolled.
     Element,
     /// `[a]`: value conversion; float to integer truncates and saturates, NaN gives 0; to Bool is `!= 0`.

@@ -107,11 +107,14 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
         }
         Op::Filled => {
             let local = |n: usize| matches!(g.op(src[n]), Op::Local { .. });
-            need(local(0) && ty(0) == node.ty, "it fills no memory of its type")?;
             need(
-                src[1..].iter().all(|&s| {
-                    matches!(g.op(s), Op::Store { .. }) && g.src(s)[0] == src[0]
-                }),
+                local(0) && ty(0) == node.ty,
+                "it fills no memory of its type",
+            )?;
+            need(
+                src[1..]
+                    .iter()
+                    .all(|&s| matches!(g.op(s), Op::Store { .. }) && g.src(s)[0] == src[0]),
                 "a source is no store to its memory",
             )
         }
@@ -165,10 +168,10 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             node.ty == Type { lanes: 1, ..ty(0) },
             "the type is not its source's scalar",
         ),
-        Op::Matrix => {
+        Op::Matrix { .. } => {
             need(
-                ty(0) == ty(1) && ty(0).lanes == 16 && node.ty.lanes == 8,
-                "its sources are no rows and columns of 16",
+                ty(0) == ty(1) && ty(0).scalar.size() == 2,
+                "its sources are no rows and columns of halves",
             )?;
             need(
                 src.len() == 2 || ty(2) == node.ty,
@@ -206,6 +209,11 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
                 .all(|&s| matches!(g.op(s), Op::Store { .. } | Op::Sink | Op::Range { .. })),
             "a source is no store",
         ),
-        Op::Const(_) | Op::Lanes(_) | Op::Param { .. } | Op::Local { .. } | Op::Barrier | Op::EndIf => Ok(()),
+        Op::Const(_)
+        | Op::Lanes(_)
+        | Op::Param { .. }
+        | Op::Local { .. }
+        | Op::Barrier
+        | Op::EndIf => Ok(()),
     }
 }

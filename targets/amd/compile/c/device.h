@@ -11,7 +11,25 @@
         __builtin_amdgcn_s_barrier();                         \
         __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup"); \
     } while (0)
-#define TINYC_MATRIX_F16(a, b, sum) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sum)
+#if defined(__gfx1100__)
+#define TINYC_MATRIX_F16_16X16X16(a, b, sum) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sum)
+#define TINYC_MATRIX_BF16_16X16X16(a, b, sum) \
+    __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32((tinyc_shorts)(a), (tinyc_shorts)(b), sum)
+typedef short tinyc_shorts __attribute__((vector_size(32)));
+#elif defined(__gfx1201__)
+#define TINYC_MATRIX_F16_16X16X16(a, b, sum) __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, sum)
+#define TINYC_MATRIX_BF16_16X16X16(a, b, sum) \
+    __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12((tinyc_shorts)(a), (tinyc_shorts)(b), sum)
+typedef short tinyc_shorts __attribute__((vector_size(16)));
+#elif defined(__gfx942__)
+#define TINYC_MATRIX_F16_16X16X16(a, b, sum) __builtin_amdgcn_mfma_f32_16x16x16f16(a, b, sum, 0, 0, 0)
+#define TINYC_MATRIX_BF16_16X16X16(a, b, sum) \
+    __builtin_amdgcn_mfma_f32_16x16x16bf16_1k((tinyc_shorts)(a), (tinyc_shorts)(b), sum, 0, 0, 0)
+#define TINYC_MATRIX_F16_32X32X8(a, b, sum) __builtin_amdgcn_mfma_f32_32x32x8f16(a, b, sum, 0, 0, 0)
+#define TINYC_MATRIX_BF16_32X32X8(a, b, sum) \
+    __builtin_amdgcn_mfma_f32_32x32x8bf16_1k((tinyc_shorts)(a), (tinyc_shorts)(b), sum, 0, 0, 0)
+typedef short tinyc_shorts __attribute__((vector_size(8)));
+#endif
 #define TINYC_AT(type, pointer, index)           \
     (*(type TINYC_GLOBAL *)((uint8_t TINYC_GLOBAL *)(pointer) + \
                             (uint32_t)((uint32_t)(index) * (uint32_t)sizeof(type))))

@@ -7,24 +7,35 @@ static void tinyc_barrier(void);
 #define TINYC_GROUP() tinyc_group
 #define TINYC_THREAD() tinyc_thread
 #define TINYC_BARRIER() tinyc_barrier()
-typedef _Float16 tinyc_f16x16 __attribute__((vector_size(32)));
-typedef float tinyc_f32x8 __attribute__((vector_size(32)));
-static tinyc_f16x16 tinyc_rows[1024], tinyc_columns[1024];
-// Rows and columns of the threads of a wave; those of a thread are also those of the thread 16 after or before it.
-static tinyc_f32x8 tinyc_matrix(tinyc_f16x16 a, tinyc_f16x16 b, tinyc_f32x8 sum) {
-    int thread = tinyc_thread, wave = thread & ~31, lane = thread & 31;
-    tinyc_rows[thread] = a;
-    tinyc_columns[thread] = b;
-    tinyc_barrier();
-    for (int i = 0; i < 8; i++) {
-        int row = 2 * i + lane / 16;
-        for (int k = 0; k < 16; k++)
-            sum[i] += (float)tinyc_rows[wave + row][k] * (float)tinyc_columns[wave + lane % 16][k];
+// Rows and columns that the threads of a group hold; in front stand TINYC_WAVE and, for each shape, what a thread holds.
+static float tinyc_rows[1024][16], tinyc_columns[1024][16];
+static float tinyc_f16(_Float16 v) { return (float)v; }
+static float tinyc_bf16(uint16_t v) {
+    union { uint32_t u; float f; } x = { (uint32_t)v << 16 };
+    return x.f;
+}
+// Element `i` of what this thread holds of a sum.
+static float tinyc_matrix(int i, int rows, int columns, int depth, int steps, int together) {
+    int wave = tinyc_thread / TINYC_WAVE * TINYC_WAVE, lane = tinyc_thread % TINYC_WAVE;
+    int row = i / together * (TINYC_WAVE / columns * together) + lane / columns * together + i % together;
+    float sum = 0;
+    for (int k = 0; k < depth; k++) {
+        int a = wave + row + k / steps * rows, b = wave + lane % columns + k / steps * columns;
+        sum += tinyc_rows[a][k % steps] * tinyc_columns[b][k % steps];
     }
-    tinyc_barrier();
     return sum;
 }
-#define TINYC_MATRIX_F16(a, b, sum) tinyc_matrix(a, b, sum)
+#define TINYC_MATRIX(convert, rows, columns, depth, steps, together, a, b, sum)      \
+    ({                                                                               \
+        __typeof__(sum) s_ = sum;                                                    \
+        for (int k = 0; k < steps; k++) tinyc_rows[tinyc_thread][k] = convert((a)[k]); \
+        for (int k = 0; k < steps; k++) tinyc_columns[tinyc_thread][k] = convert((b)[k]); \
+        tinyc_barrier();                                                             \
+        for (int i = 0; i < (int)(sizeof(s_) / 4); i++)                              \
+            s_[i] += tinyc_matrix(i, rows, columns, depth, steps, together);         \
+        tinyc_barrier();                                                             \
+        s_;                                                                          \
+    })
 #define TINYC_AT(type, pointer, index)           \
     (*(type TINYC_GLOBAL *)((uint8_t TINYC_GLOBAL *)(pointer) + \
                             (uint32_t)((uint32_t)(index) * (uint32_t)sizeof(type))))

@@ -146,7 +146,12 @@ mod tests {
             assert_eq!(Chip::parse(chip.target()).unwrap(), chip);
             let gpu = facts.gpu.unwrap();
             assert!(gpu.group_threads >= gpu.wave_lanes && gpu.wave_lanes.is_power_of_two());
-            assert_eq!(gpu.matrix_tiles.is_empty(), chip != Chip::Gfx1100);
+            for tile in &gpu.matrix_tiles {
+                let [rows, columns, depth] = tile.shape;
+                assert_eq!(rows, columns);
+                assert_eq!(gpu.wave_lanes / rows * tile.steps_each % depth, 0);
+                assert_eq!(rows * columns % (gpu.wave_lanes * tile.rows_together), 0);
+            }
         }
         assert!(Chip::parse("gfx1").is_err());
     }

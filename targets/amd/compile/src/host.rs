@@ -10,7 +10,7 @@ use std::process::Command;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
 use tinyc_compiler::program::Built;
-use tinyc_compiler::target::Session;
+use tinyc_compiler::target::{Gpu, Session};
 
 /// A model compiled for this machine.
 pub struct HostSession {
@@ -27,10 +27,12 @@ impl HostSession {
     pub(crate) fn new(
         built: &Built,
         texts: &[String],
+        gpu: &Gpu,
         compiler: &Toolchain,
     ) -> Result<HostSession> {
         let dispatches = dispatches(built)?;
         let mut text = String::from("#include <stdint.h>\n");
+        let _ = matrices(gpu, &mut text);
         text.push_str(include_str!("../c/host.h"));
         for kernel in texts {
             text.push_str(kernel);
@@ -102,6 +104,22 @@ impl Session for HostSession {
     }
 }
 
+/// The target's matrix instructions, for `host.h`.
+fn matrices(gpu: &Gpu, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "#define TINYC_WAVE {}", gpu.wave_lanes)?;
+    for tile in &gpu.matrix_tiles {
+        let [m, n, k] = tile.shape;
+        let (steps, together) = (tile.steps_each, tile.rows_together);
+        let name = tile.factors.name();
+        writeln!(
+            out,
+            "#define TINYC_MATRIX_{}_{m}X{n}X{k}(a, b, sum) TINYC_MATRIX(tinyc_{name}, {m}, {n}, {k}, {steps}, {together}, a, b, sum)",
+            name.to_uppercase()
+        )?;
+    }
+    Ok(())
+}
+
 /// The tables that `host.c` walks.
 fn tables(
     built: &Built,
@@ -128,7 +146,7 @@ fn tables(
     let names = built.linear.iter().map(|k| format!("call_{}", k.name));
     row("tinyc_call *const tinyc_calls", names.collect())?;
     let waits = texts.iter().map(|t| {
-        let uses = t.contains("TINYC_BARRIER();") || t.contains("TINYC_MATRIX_F16");
+        let uses = t.contains("TINYC_BARRIER();") || t.contains("TINYC_MATRIX_");
         u8::from(uses).to_string()
     });
     row("const int tinyc_waits", waits.collect())?;

@@ -186,7 +186,7 @@ impl Target for AmdTarget {
         }
         let texts = built.linear.iter().map(|k| self.render(k));
         let texts = texts.collect::<Result<Vec<_>>>()?;
-        let session = HostSession::new(built, &texts, self.compiler()?)?;
+        let session = HostSession::new(built, &texts, &self.gpu, self.compiler()?)?;
         Ok(Box::new(session))
     }
 

@@ -38,17 +38,27 @@ fn matrix_instructions_run_on_the_device() {
         return;
     };
     let (device, reference) = (Simulated::new(target), reference());
-    for (rows, depth, columns) in [(1024, 1024, 1024), (197, 192, 192)] {
-        let graph = product_of_halves(rows, depth, columns);
+    for (half, rows, depth, columns) in [
+        (DType::F16, 197, 192, 192),
+        (DType::BF16, 197, 192, 192),
+        (DType::F16, 1024, 1024, 1024),
+    ] {
+        let graph = product_of_halves(half, rows, depth, columns);
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         let far = distance(&found[0], &expected[0]);
-        assert!(far < 1e-3, "{rows}x{depth}x{columns} is off by {far:e}");
+        let least = if half == DType::F16 { 1e-3 } else { 1e-2 };
+        assert!(far < least, "{rows}x{depth}x{columns} is off by {far:e}");
+        let all = device.take_counters();
+        let conflicts: u64 = all.iter().map(|c| c.1.conflicts).sum();
+        assert_eq!(conflicts, 0, "{all:?}");
     }
 }
 
 fn pointwise(channels: i64, out: i64, size: i64) -> Graph {
     let mut b = Builder::new("pointwise");
-    let x = b.input("x", DType::F32, &[1, channels, size, size]).unwrap();
+    let x = b
+        .input("x", DType::F32, &[1, channels, size, size])
+        .unwrap();
     let values: Vec<f32> = (0..channels * out).map(|i| (i % 7) as f32 - 3.0).collect();
     let w = b.floats("w", &[out, channels, 1, 1], &values).unwrap();
     let y = b.conv2d(x, w, None, 1, 0, 1).unwrap();

@@ -101,17 +101,66 @@ fn halves_are_multiplied_by_matrix_instructions() {
         return;
     };
     let reference = reference();
-    for (rows, depth, columns) in [(256, 64, 128), (200, 96, 40), (197, 192, 192)] {
-        let graph = product_of_halves(rows, depth, columns);
-        assert!(texts(graph.clone()).contains("TINYC_MATRIX_F16"));
-        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
-        let far = distance(&found[0], &expected[0]);
-        assert!(far < 1e-3, "{rows}x{depth}x{columns} is off by {far:e}");
-        let model = device.build(&build(graph, &device)).unwrap();
-        for code in &model.code {
-            assert_eq!(code.descriptor.private_bytes, 0);
+    for (half, name, least) in [(DType::F16, "F16", 1e-3), (DType::BF16, "BF16", 1e-2)] {
+        for (rows, depth, columns) in [(256, 64, 128), (200, 96, 40), (197, 192, 192)] {
+            let graph = product_of_halves(half, rows, depth, columns);
+            assert!(texts(graph.clone()).contains(&format!("TINYC_MATRIX_{name}_16X16X16")));
+            let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+            let far = distance(&found[0], &expected[0]);
+            assert!(
+                far < least,
+                "{name} {rows}x{depth}x{columns} is off by {far:e}"
+            );
+            let model = device.build(&build(graph, &device)).unwrap();
+            for code in &model.code {
+                assert_eq!(code.descriptor.private_bytes, 0);
+            }
         }
     }
+}
+
+/// On this machine, with each chip's own distribution of elements over threads; and the instructions that clang makes of it.
+#[test]
+fn other_chips_have_matrix_instructions_too() {
+    let reference = reference();
+    let wanted = [
+        (Chip::Gfx1201, DType::F16, "v_wmma_f32_16x16x16_f16"),
+        (Chip::Gfx1201, DType::BF16, "v_wmma_f32_16x16x16_bf16"),
+        (Chip::Gfx942, DType::F16, "v_mfma_f32_32x32x8_f16"),
+        (Chip::Gfx942, DType::BF16, "v_mfma_f32_32x32x8_bf16"),
+    ];
+    for (chip, half, instruction) in wanted {
+        let Some(device) = ready(chip) else { return };
+        let graph = product_of_halves(half, 96, 64, 128);
+        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+        let far = distance(&found[0], &expected[0]);
+        assert!(far < 1e-2, "{instruction} is off by {far:e}");
+        let model = device.build(&build(graph, &device)).unwrap();
+        let listings: Vec<String> = model
+            .code
+            .iter()
+            .filter_map(|c| listing(&c.bytes))
+            .collect();
+        let seen = listings.iter().any(|l| l.contains(instruction));
+        assert!(
+            seen || listings.is_empty(),
+            "{}: no {instruction}",
+            chip.name()
+        );
+    }
+}
+
+/// What LLVM's disassembler says of a code object; `None` without it.
+fn listing(code: &[u8]) -> Option<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), code).unwrap();
+    let names = ["llvm-objdump-19", "llvm-objdump"].into_iter();
+    let mut outputs = names.filter_map(|name| {
+        let mut command = std::process::Command::new(name);
+        command.arg("-d").arg(file.path()).output().ok()
+    });
+    let output = outputs.find(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]

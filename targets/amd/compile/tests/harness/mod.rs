@@ -127,14 +127,14 @@ pub fn product(rows: i64, depth: i64, columns: i64) -> Graph {
 }
 
 /// A product of halves of single floats.
-pub fn product_of_halves(rows: i64, depth: i64, columns: i64) -> Graph {
+pub fn product_of_halves(half: DType, rows: i64, depth: i64, columns: i64) -> Graph {
     let mut b = Builder::new("halves");
     let x = b.input("x", DType::F32, &[rows, depth]).unwrap();
     let values: Vec<f32> = (0..depth * columns)
         .map(|i| ((i % 23) as f32 - 11.0) / 8.0)
         .collect();
     let w = b.floats("w", &[depth, columns], &values).unwrap();
-    let [x, w] = [x, w].map(|t| b.cast(t, DType::F16).unwrap());
+    let [x, w] = [x, w].map(|t| b.cast(t, half).unwrap());
     let y = b.matmul(x, w).unwrap();
     let y = b.relu(y).unwrap();
     let y = b.cast(y, DType::F32).unwrap();

@@ -124,4 +124,3 @@ impl Session for SimulatedSession {
         Err(Error::unsupported("no times"))
     }
 }
-
