@@ -30,8 +30,8 @@ fn lower_accesses(g: &mut Uops, sink: UopId, params: &[Param]) -> Result<UopId> 
         let node = g.get(id).clone();
         let src: Sources = node.src.iter().map(|s| new[s]).collect();
         let (store, mut gated) = match node.op {
-            // Tiles have places already.
-            Op::Load { .. } if matches!(g.op(node.src[0]), Op::Tile { .. }) => {
+            // Memory of work-groups has places already.
+            Op::Load { .. } | Op::Store { .. } if !matches!(g.op(src[0]), Op::Param { .. }) => {
                 let to = crate::uop::rebuild(g, node.op, node.ty, src);
                 new.insert(id, to);
                 continue;

@@ -6,7 +6,7 @@
 
 mod tiles;
 
-use super::Kernel;
+use super::{Access, Kernel};
 use crate::diag::{Error, Result};
 use crate::uop::{Binary, DType, FreeRanges, Op, ReduceOp, Type, Unary, UopId};
 use rustc_hash::FxHashMap;
@@ -84,8 +84,8 @@ struct Interpreter<'a> {
     /// One table for each loop level that is open.
     memo: Vec<FxHashMap<(UopId, u16), Scalar>>,
     free: FreeRanges,
-    /// Memory of work-groups as it was filled last, with the iteration that it was filled for.
-    tiles: FxHashMap<UopId, (Vec<i64>, Vec<Option<Scalar>>)>,
+    /// Memory of work-groups, by the iteration that it was filled for.
+    tiles: FxHashMap<(UopId, Vec<i64>), Vec<Option<Scalar>>>,
 }
 
 impl Interpreter<'_> {
@@ -136,6 +136,9 @@ impl Interpreter<'_> {
             let value = self.value(node.src[1], lane)?;
             let (slot, place) = self.place(node.src[0], index, lane)?;
             self.memory[slot][place] = value;
+            if self.kernel.params[slot].access == Access::ReadWrite {
+                self.tiles.clear();
+            }
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! Free ranges: the loops that a value depends on.
 //!
-//! In: a node. Out: the ids of the `Range` nodes below it that no `Reduce` or `Tile` on the way binds, ascending by
+//! In: a node. Out: the ids of the `Range` nodes below it that no `Reduce`, `Tile` or `Filled` on the way binds, ascending by
 //! arena id. A store's free ranges are its loop nest; a value is computed in the innermost loop among its
 //! free ranges.
 
 use super::arena::{UopId, Uops};
-use super::ops::Op;
+use super::ops::{Axis, Op};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
@@ -50,6 +50,11 @@ impl FreeRanges {
             match g.op(top) {
                 Op::Range { .. } => all.push(top),
                 Op::Reduce(_) => all.retain(|r| !g.src(top)[1..].contains(r)),
+                // Copies of its stores are its own.
+                Op::Filled => all.retain(|&r| {
+                    let axis = Axis::Unroll;
+                    !matches!(g.op(r), Op::Range { axis: a, .. } if a == axis)
+                }),
                 Op::Tile { .. } => all.retain(|r| !g.src(top)[2..].contains(r)),
                 _ => {}
             }

@@ -1,27 +1,26 @@
 //! Memory of work-groups in the interpreter.
 //!
-//! In: a load from a `Tile` or `Filled` node. Out: the element. The memory is filled for the iteration of the loops around it when the last
-//! one was another; every place that a load wants must have been filled.
+//! In: a load from a `Tile` or `Filled` node. Out: the element. The memory is filled once for an iteration of the loops around it; every
+//! place that a load wants must have been filled.
 
 use super::{Interpreter, Scalar};
 use crate::diag::{Error, Result};
 use crate::uop::{Axis, Node, Op, UopId};
 use rustc_hash::FxHashMap;
 
+/// Iterations whose fillings are remembered.
+const MOST_TILES: usize = 256;
+
 impl Interpreter<'_> {
     /// An element of a work-group's memory, which is filled when it is not that of the present iteration.
     pub(super) fn of_group(&mut self, buffer: UopId, place: i64) -> Result<Scalar> {
         let g = &self.kernel.uops;
         let node = g.get(buffer).clone();
-        let threads = |&r: &UopId| {
-            let axis = Axis::Local;
-            matches!(g.op(r), Op::Range { axis: a, .. } if a == axis)
-        };
         let outside = self.free.of(g, buffer);
         let (own, len) = match node.op {
             Op::Tile { len, .. } => (node.src[2..].to_vec(), len),
             _ => match g.op(node.src[0]) {
-                Op::Local { len, .. } => (outside.iter().copied().filter(threads).collect(), len),
+                Op::Local { len, .. } => (self.of_threads(&node), len),
                 _ => return Err(Error::bug("it fills no memory")),
             },
         };
@@ -29,18 +28,37 @@ impl Interpreter<'_> {
         let now: Vec<i64> = outer
             .map(|r| self.env.get(r).copied().unwrap_or(-1))
             .collect();
-        if self.tiles.get(&buffer).is_none_or(|t| t.0 != now) {
+        let key = (buffer, now);
+        if !self.tiles.contains_key(&key) {
+            if self.tiles.len() >= MOST_TILES {
+                self.tiles.clear();
+            }
             let filled = self.fill(&node, &own, len as usize)?;
-            self.tiles.insert(buffer, (now, filled));
+            self.tiles.insert(key.clone(), filled);
         }
         let known = usize::try_from(place).ok();
-        let known = known.and_then(|p| *self.tiles.get(&buffer)?.1.get(p)?);
+        let known = known.and_then(|p| *self.tiles.get(&key)?.get(p)?);
         known.ok_or_else(|| {
             let name = &self.kernel.name;
             Error::bug(format!(
                 "kernel '{name}': nothing stands at {place} of a tile"
             ))
         })
+    }
+
+    /// Ranges over the threads and copies of stores.
+    fn of_threads(&mut self, node: &Node) -> Vec<UopId> {
+        let g = &self.kernel.uops;
+        let mut own: Vec<UopId> = Vec::new();
+        for &store in &node.src[1..] {
+            own.extend(self.free.of(g, store).iter().copied().filter(|&r| {
+                let axis = |a| matches!(a, Axis::Local | Axis::Unroll);
+                matches!(g.op(r), Op::Range { axis: a, .. } if axis(a))
+            }));
+        }
+        own.sort_unstable();
+        own.dedup();
+        own
     }
 
     /// The memory of a work-group after all iterations of the ranges.
