@@ -164,13 +164,12 @@ fn lower_store(g: &mut Uops, store: UopId, gpu: &Gpu) -> Result<UopId> {
 fn raw_parameters(g: &mut Uops, sink: UopId, params: &mut [Param]) -> FxHashMap<UopId, UopId> {
     let all = g.toposort(&[sink]);
     let mut map = FxHashMap::default();
-    for slot in 0..params.len() {
-        let number = slot as u32;
+    for (number, slot) in (0u32..).zip(params) {
         let of_slot = |&id: &UopId| g.op(id) == Op::Param { slot: number };
         let Some(&param) = all.iter().find(|id| of_slot(id)) else {
             continue;
         };
-        if params[slot].dtype != DType::BF16 {
+        if slot.dtype != DType::BF16 {
             continue;
         }
         // Everything from the loads to the conversion in front of the product.
@@ -205,7 +204,7 @@ fn raw_parameters(g: &mut Uops, sink: UopId, params: &mut [Param]) -> FxHashMap<
         if !plain || ends.is_empty() || !ends.iter().all(multiplied) {
             continue;
         }
-        params[slot].dtype = DType::U16;
+        slot.dtype = DType::U16;
         chain.sort_unstable();
         let mut new = FxHashMap::from_iter([(param, g.param(number, DType::U16))]);
         for &id in &chain[1..] {
