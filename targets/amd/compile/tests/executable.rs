@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::target::{Emit, Target};
+use tinyc_compiler::uop::DType;
 use tinyc_runtime::bundle::Kind;
 use tinyc_runtime::patch::unpatched;
 use tinyc_simgpu::code_object::CodeObject;
@@ -148,7 +149,7 @@ fn matrix_instructions_are_counted_as_a_disassembler_does() {
         return;
     };
     let mut found = 0;
-    let graphs = [mnist(), product_of_halves(256, 256, 256)];
+    let graphs = [mnist(), product_of_halves(DType::F16, 256, 256, 256)];
     let more = ["gpt2_block", "vision_trunk"].map(|n| tinyc_models::by_name(n).unwrap());
     for graph in graphs.into_iter().chain(more) {
         let model = target.build(&build(graph, &target)).unwrap();
