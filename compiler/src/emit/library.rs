@@ -12,11 +12,36 @@ use crate::diag::{Error, Result};
 use crate::target::EmittedFile;
 use std::path::{Path, PathBuf};
 
+/// Templates of what shows how a model is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Templates<'a> {
+    /// `NAME.h`.
+    pub header: &'a str,
+    /// The crate's `src/lib.rs`.
+    pub code: &'a str,
+}
+
+/// A model as functions that compute where they are called.
+const CALLED: Templates<'_> = Templates {
+    header: include_str!("../../../templates/header.h.tera"),
+    code: include_str!("../../../templates/crate/lib.rs.tera"),
+};
+
 /// Writes the library and its companions into `dir`. `members` are the archive's, in order.
 pub fn write_library(
     dir: &Path,
     interface: &Interface,
     members: &[(String, Vec<u8>)],
+) -> Result<Vec<EmittedFile>> {
+    write_library_with(dir, interface, members, &CALLED)
+}
+
+/// The same with a target's own header and crate: devices are opened and waited for.
+pub fn write_library_with(
+    dir: &Path,
+    interface: &Interface,
+    members: &[(String, Vec<u8>)],
+    templates: &Templates<'_>,
 ) -> Result<Vec<EmittedFile>> {
     let name = &interface.name;
     let mut files = Vec::new();
@@ -43,7 +68,7 @@ pub fn write_library(
         Ok((dir.join(path), rendered))
     };
     let texts = [
-        (dir.join(format!("{name}.h")), interface.header()?),
+        template(format!("{name}.h"), templates.header)?,
         template(
             format!("{name}.pc"),
             include_str!("../../../templates/model.pc.tera"),
@@ -60,10 +85,7 @@ pub fn write_library(
             format!("{name}-rs/build.rs"),
             include_str!("../../../templates/crate/build.rs.tera"),
         )?,
-        template(
-            format!("{name}-rs/src/lib.rs"),
-            include_str!("../../../templates/crate/lib.rs.tera"),
-        )?,
+        template(format!("{name}-rs/src/lib.rs"), templates.code)?,
     ];
     for (path, text) in texts {
         files.push(write_file(path, text.as_bytes())?);

@@ -38,6 +38,38 @@ pub fn data_object(
     architecture: Architecture,
     fill: impl FnOnce(&mut [u8]) -> Result<()>,
 ) -> Result<Vec<u8>> {
+    object_of(symbol, None, section_name, bytes, architecture, fill)
+}
+
+/// The same for bytes that are there, with a second symbol `SYMBOL_end` behind the last one.
+pub fn data_object_with_end(
+    symbol: &str,
+    architecture: Architecture,
+    bytes: &[u8],
+) -> Result<Vec<u8>> {
+    let section = format!(".rodata.{symbol}");
+    let end = format!("{symbol}_end");
+    object_of(
+        symbol,
+        Some(&end),
+        &section,
+        bytes.len(),
+        architecture,
+        |out| {
+            out.copy_from_slice(bytes);
+            Ok(())
+        },
+    )
+}
+
+fn object_of(
+    symbol: &str,
+    end: Option<&str>,
+    section_name: &str,
+    bytes: usize,
+    architecture: Architecture,
+    fill: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<Vec<u8>> {
     let wrong = |what: &str| Error::bug(format!("object file of {symbol}: {what}"));
     let mut object = Object::new(BinaryFormat::Elf, architecture, Endianness::Little);
     let section = object.add_section(
@@ -47,17 +79,23 @@ pub fn data_object(
     );
     let zeros = vec![0u8; bytes.max(1)];
     object.set_section_data(section, &zeros[..], DATA_ALIGN);
-    object.add_symbol(Symbol {
-        name: symbol.as_bytes().to_vec(),
-        value: 0,
-        size: bytes as u64,
-        kind: SymbolKind::Data,
-        // Linkage scope is hidden visibility: global for the static linker, not exported.
-        scope: SymbolScope::Linkage,
-        weak: false,
-        section: SymbolSection::Section(section),
-        flags: SymbolFlags::None,
-    });
+    let symbols = [(symbol, 0, bytes as u64)];
+    let symbols = symbols
+        .into_iter()
+        .chain(end.map(|end| (end, bytes as u64, 0)));
+    for (name, value, size) in symbols {
+        object.add_symbol(Symbol {
+            name: name.as_bytes().to_vec(),
+            value,
+            size,
+            kind: SymbolKind::Data,
+            // Linkage scope is hidden visibility: global for the static linker, not exported.
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        });
+    }
     // Without this note the linker would ask for an executable stack.
     object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Other);
     let mut file = object.write().map_err(|e| wrong(&e.to_string()))?;

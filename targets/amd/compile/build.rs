@@ -1,5 +1,5 @@
-//! Compiles the replay program without the standard library and links it into one static executable, to which the compiler
-//! appends bundles.
+//! Compiles the replay code without the standard library: into one static executable, to which the compiler appends bundles, and
+//! into one object, which libraries get.
 //!
 //! `rustc` is called directly, on flags of its own: cargo's profile and the user's RUSTFLAGS must not change what is shipped.
 
@@ -42,9 +42,8 @@ fn main() {
     let program = out.join("replay");
     let known = ["x86_64-unknown-linux-", "aarch64-unknown-linux-"];
     if !known.iter().any(|k| target.starts_with(k)) {
-        if let Err(e) = std::fs::write(&program, b"") {
-            fail(&format!("cannot write {}: {e}", program.display()));
-        }
+        empty(&program);
+        empty(&out.join("replay.o"));
         return;
     }
     let rustc = var("RUSTC");
@@ -81,6 +80,77 @@ fn main() {
     command.args(flags);
     command.arg(format!("-Clink-arg=-Wl,-T,{}", script.display()));
     call(command.arg("-o").arg(&program));
+    let position_independent = |source: &str| {
+        let mut command = common(&root.join(source));
+        command.arg("-Crelocation-model=pic");
+        command
+    };
+    object(&out, position_independent);
+}
+
+/// Functions that libraries get.
+const FUNCTIONS: [&str; 11] = [
+    "open",
+    "submit",
+    "wait",
+    "run",
+    "close",
+    "input",
+    "output",
+    "register",
+    "unregister",
+    "bind",
+    "error",
+];
+
+/// The replay code as one object that shows its functions alone: Rust's own symbols would meet those of a Rust program. The functions are
+/// weak, so that whole archives of several models can be in one program. Without binutils there are no libraries.
+fn object(out: &Path, compile: impl Fn(&str) -> Command) {
+    let folder = out.join("library");
+    if let Err(e) = std::fs::create_dir_all(&folder) {
+        fail(&format!("cannot make {}: {e}", folder.display()));
+    }
+    let runtime = folder.join("libtinyc_runtime.rlib");
+    let mut command = compile(CRATES[0].1);
+    command.args(["--crate-name", CRATES[0].0, "--crate-type", "rlib", "-o"]);
+    call(command.arg(&runtime));
+    let archive = folder.join("libreplay.a");
+    let mut command = compile(CRATES[2].1);
+    command
+        .args(["--crate-name", CRATES[2].0, "--crate-type", "staticlib"])
+        .args(["--cfg", "feature=\"c-api\"", "--cfg", "feature=\"archive\""])
+        .arg("-Clto=fat")
+        .arg(format!("--extern={}={}", CRATES[0].0, runtime.display()));
+    call(command.arg("-o").arg(&archive));
+    let (joined, object) = (folder.join("joined.o"), out.join("replay.o"));
+    let mut join = Command::new("ld");
+    join.args(["-r", "--gc-sections"]);
+    let mut hide = Command::new("objcopy");
+    hide.args([
+        "--keep-global-symbol=tinyc_amd_process_v1",
+        "--strip-unneeded",
+    ]);
+    for name in FUNCTIONS {
+        join.arg("-u").arg(format!("tinyc_amd_{name}"));
+        hide.arg(format!("--keep-global-symbol=tinyc_amd_{name}"));
+        hide.arg(format!("--weaken-symbol=tinyc_amd_{name}"));
+    }
+    join.arg(&archive).arg("-o").arg(&joined);
+    hide.arg(&joined).arg(&object);
+    for command in [&mut join, &mut hide] {
+        if !matches!(command.status(), Ok(status) if status.success()) {
+            println!(
+                "cargo:warning={command:?} failed: this tinyc makes no libraries for AMD GPUs"
+            );
+            return empty(&object);
+        }
+    }
+}
+
+fn empty(path: &Path) {
+    if let Err(e) = std::fs::write(path, b"") {
+        fail(&format!("cannot write {}: {e}", path.display()));
+    }
 }
 
 fn call(command: &mut Command) {

@@ -7,6 +7,7 @@ mod chip;
 mod code_object;
 mod executable;
 mod host;
+mod library;
 mod session;
 pub mod stream;
 mod sweep;
@@ -131,6 +132,11 @@ impl AmdTarget {
         })
     }
 
+    /// Compiles C for the machine that tinyc was built for: the functions of a library.
+    fn compile_glue(&self, text: &str) -> Result<Vec<u8>> {
+        self.compiler()?.compile_glue(text)
+    }
+
     /// The command stream of a model.
     ///
     /// # Errors
@@ -169,11 +175,7 @@ impl Target for AmdTarget {
     fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
         match what {
             Emit::Exe => executable::emit(self, built, dir),
-            Emit::Lib => Err(Error::unsupported(format!(
-                "target {} has no libraries yet",
-                self.name()
-            ))
-            .help("use --emit exe")),
+            Emit::Lib => library::emit(self, built, dir),
         }
     }
 

@@ -153,6 +153,27 @@ impl Toolchain {
         self.check(command, from)
     }
 
+    /// Compiles C to an object of a library for this machine: any processor of its kind, in programs and shared libraries.
+    ///
+    /// # Errors
+    /// As [`Toolchain::compile`].
+    pub fn compile_glue(&self, text: &str) -> Result<Vec<u8>> {
+        let dir = tempfile::Builder::new()
+            .prefix("tinyc-")
+            .tempdir()
+            .map_err(|e| unusable("make a temporary directory", &e))?;
+        std::fs::write(dir.path().join("api.c"), text)
+            .map_err(|e| unusable("write a source", &e))?;
+        let mut command = Command::new(&self.path);
+        command
+            .args(["-std=gnu11", "-O2", "-ffreestanding", "-fPIC", "-fno-ident"])
+            .args(["-fvisibility=hidden", "-fno-asynchronous-unwind-tables"])
+            .args(["-c", "api.c", "-o", "api.o"])
+            .current_dir(dir.path());
+        self.check(command, "api.c")?;
+        std::fs::read(dir.path().join("api.o")).map_err(|e| unusable("read an object", &e))
+    }
+
     fn call(&self, dir: &Path, flags: &[&str], from: &str, to: &str) -> Result<()> {
         let mut command = Command::new(&self.path);
         command

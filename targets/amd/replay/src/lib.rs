@@ -18,7 +18,7 @@
 //! | [`model`] | a model that runs |
 //! | `command` | the program of a `.tinyexe` (feature `exe`) |
 //! | [`linux`] | system calls of a real kernel |
-//! | `c_api`, `archive` | functions for C (feature `c-api`), and what a static library of them needs (feature `archive`) |
+//! | `c_api`, `c_table`, `archive` | functions for C (feature `c-api`), and what a static library of them needs (feature `archive`) |
 //! | [`error`] | what went wrong and what to do |
 #![cfg_attr(not(test), no_std)]
 
@@ -27,6 +27,8 @@ pub mod abi;
 mod archive;
 #[cfg(feature = "c-api")]
 pub mod c_api;
+#[cfg(feature = "c-api")]
+pub mod c_table;
 #[cfg(feature = "exe")]
 pub mod command;
 pub mod device;

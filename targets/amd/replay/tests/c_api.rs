@@ -4,107 +4,10 @@
 mod fake;
 
 use fake::{Answer, Fake, Machine, bundle};
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::CStr;
 use std::ptr::null_mut;
 use tinyc_replay_amd::c_api::*;
-use tinyc_runtime::io::{Errno, Fd, KernelIo, Mmio};
-
-/// The object behind a table's context.
-fn fake<'a>(context: *mut c_void) -> &'a mut Fake {
-    // SAFETY: `table` puts a fake there that outlives the contexts of its test.
-    unsafe { &mut *context.cast::<Fake>() }
-}
-
-fn number<T>(result: Result<T, Errno>, value: impl FnOnce(T) -> i64) -> i64 {
-    result.map_or_else(|e| -i64::from(e.0), value)
-}
-
-unsafe extern "C" fn open(c: *mut c_void, path: *const c_char, flags: i32) -> i32 {
-    // SAFETY: the path ends with zero.
-    let path = unsafe { CStr::from_ptr(path) };
-    number(fake(c).open(path, flags), |fd| i64::from(fd.0)) as i32
-}
-unsafe extern "C" fn close(c: *mut c_void, fd: i32) {
-    fake(c).close(Fd(fd));
-}
-unsafe extern "C" fn read(c: *mut c_void, fd: i32, out: *mut u8, bytes: u64) -> i64 {
-    // SAFETY: the caller's buffer.
-    let out = unsafe { std::slice::from_raw_parts_mut(out, bytes as usize) };
-    number(fake(c).read(Fd(fd), out), |n| n as i64)
-}
-unsafe extern "C" fn ioctl(c: *mut c_void, fd: i32, request: u32, arg: *mut u8) -> i32 {
-    // SAFETY: the caller's promise.
-    number(unsafe { fake(c).ioctl(Fd(fd), request, arg) }, i64::from) as i32
-}
-unsafe extern "C" fn mmap(
-    c: *mut c_void,
-    address: u64,
-    bytes: u64,
-    prot: i32,
-    flags: i32,
-    fd: i32,
-    offset: u64,
-) -> i64 {
-    let fd = (fd >= 0).then_some(Fd(fd));
-    // SAFETY: the caller's promise.
-    let at = unsafe { fake(c).mmap(address, bytes, prot, flags, fd, offset) };
-    number(at, |at| at as i64)
-}
-unsafe extern "C" fn munmap(c: *mut c_void, address: u64, bytes: u64) -> i32 {
-    // SAFETY: the caller's promise.
-    number(unsafe { fake(c).munmap(address, bytes) }, |()| 0) as i32
-}
-unsafe extern "C" fn load32(c: *mut c_void, address: u64) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).load32(address) }
-}
-unsafe extern "C" fn load64(c: *mut c_void, address: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).load64(address) }
-}
-unsafe extern "C" fn store32(c: *mut c_void, address: u64, value: u32) {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).store32(address, value) }
-}
-unsafe extern "C" fn store64(c: *mut c_void, address: u64, value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).store64(address, value) }
-}
-unsafe extern "C" fn fence(c: *mut c_void) {
-    fake(c).fence();
-}
-unsafe extern "C" fn relax(c: *mut c_void) {
-    fake(c).relax();
-}
-unsafe extern "C" fn copy_to(c: *mut c_void, address: u64, from: *const u8, bytes: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).copy_to(address, std::slice::from_raw_parts(from, bytes as usize)) }
-}
-unsafe extern "C" fn copy_from(c: *mut c_void, address: u64, to: *mut u8, bytes: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { fake(c).copy_from(address, std::slice::from_raw_parts_mut(to, bytes as usize)) }
-}
-
-fn table(fake: &mut Fake) -> Table {
-    Table {
-        process: fake.process(),
-        context: std::ptr::from_mut(fake).cast(),
-        open,
-        close,
-        read,
-        ioctl,
-        mmap,
-        munmap,
-        load32,
-        load64,
-        store32,
-        store64,
-        fence,
-        relax,
-        copy_to,
-        copy_from,
-    }
-}
+use tinyc_replay_amd::c_table::table_of;
 
 fn text(context: *mut Context) -> String {
     // SAFETY: null or open; the text ends with zero.
@@ -115,7 +18,7 @@ fn text(context: *mut Context) -> String {
 #[test]
 fn a_model_runs_on_a_table() {
     let mut fake = Fake::new(Machine::default());
-    let table = table(&mut fake);
+    let table = table_of(&mut fake);
     let bytes = bundle(|_, _| ());
     let mut context = null_mut();
     // SAFETY: all pointers live until the context is closed.
@@ -188,7 +91,7 @@ fn errors_have_numbers_and_texts() {
         ),
     ] {
         let mut fake = Fake::new(machine);
-        let table = table(&mut fake);
+        let table = table_of(&mut fake);
         let mut context = null_mut();
         // SAFETY: all pointers live until the context is closed.
         unsafe {
@@ -201,7 +104,7 @@ fn errors_have_numbers_and_texts() {
         assert_eq!(fake.left(), [""; 0]);
     }
     let mut fake = Fake::new(Machine::default());
-    let table = table(&mut fake);
+    let table = table_of(&mut fake);
     let mut context = null_mut();
     // SAFETY: as above.
     unsafe {
