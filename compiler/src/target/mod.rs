@@ -3,6 +3,7 @@
 //! The compiler never names a target. `compiler/cli` lists the targets in one table and hands one
 //! down as `&dyn Target`.
 
+mod cache;
 mod gpu;
 mod job;
 
@@ -11,6 +12,7 @@ use crate::program::{Built, LinearKernel};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use cache::Cache;
 pub use gpu::{Gpu, MatrixTile};
 pub use job::{Form, Job, Operand};
 
@@ -148,6 +150,26 @@ pub trait Session: Send {
     }
 }
 
+/// What a kernel's machine code takes of a device with work-groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Resources {
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Waves that a compute unit holds.
+    pub occupancy: u32,
+    /// Threads of a work-group.
+    pub threads: u32,
+    /// Bytes of memory that a work-group shares.
+    pub group_bytes: u32,
+    /// Bytes of memory of each thread: what did not fit into registers.
+    pub private_bytes: u32,
+    /// Bytes of instructions.
+    pub code_bytes: u32,
+    /// Matrix instructions among them, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<u32>,
+}
+
 /// A target: one folder under `targets/`.
 pub trait Target: Send + Sync {
     /// Its name on the command line.
@@ -167,6 +189,11 @@ pub trait Target: Send + Sync {
             "target {} has no benchmark programs",
             self.name()
         )))
+    }
+    /// What a kernel takes of the device; nothing where kernels do not share one.
+    fn resources(&self, kernel: &LinearKernel) -> Result<Option<Resources>> {
+        let _ = kernel;
+        Ok(None)
     }
     /// One line for reports: compiler, version, flags.
     fn toolchain(&self) -> Result<String>;

@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::registry::{self, TargetArgs};
 use super::tune;
 use super::tuning::{self, BeamArgs};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::time::Instant;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::driver::{Compiled, Outcome};
 use tinyc_compiler::graph::Winograd;
-use tinyc_compiler::target::{Emit, EmittedFile, Target};
+use tinyc_compiler::target::{Emit, EmittedFile, Resources, Target};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -113,6 +114,12 @@ pub fn run(mut args: Args) -> Result<Exit> {
     }
     progress.finish();
     summary.toolchain = target.toolchain()?;
+    // Objects are at hand: they were compiled just now.
+    let kernels = compiled.built.linear.par_iter();
+    let resources = kernels.map(|k| target.resources(k));
+    summary.resources = resources
+        .filter_map(Result::transpose)
+        .collect::<Result<_>>()?;
     summary.seconds = start.elapsed().as_secs_f64();
     if args.json {
         output::json(&summary)?;
@@ -138,6 +145,9 @@ struct Summary {
     weight_bytes: u64,
     arena_bytes: u64,
     arena_lower_bound: u64,
+    /// Of each kernel, for devices with work-groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<Resources>,
     files: Vec<EmittedFile>,
     seconds: f64,
     stages: Vec<(String, f64)>,
@@ -159,6 +169,7 @@ impl Summary {
             weight_bytes: built.plan.weight_bytes,
             arena_bytes: built.plan.arena_bytes,
             arena_lower_bound: built.plan.arena_lower_bound,
+            resources: Vec::new(),
             files: Vec::new(),
             seconds: 0.0,
             stages: Vec::new(),
@@ -198,6 +209,9 @@ impl Summary {
                 w.convolutions, w.error
             );
             row("winograd", what);
+        }
+        if let Some(text) = resources(&self.resources) {
+            row("registers", text);
         }
         row("weights", bytes(self.weight_bytes));
         row(
@@ -258,6 +272,29 @@ pub fn total_flops(compiled: &Compiled) -> u64 {
         .sum()
 }
 
+/// `8 to 96 of a thread, 16 to 32 waves on a unit; 12 matrix instructions`.
+fn resources(list: &[Resources]) -> Option<String> {
+    let span = |number: fn(&Resources) -> u32| {
+        let low = list.iter().map(number).min()?;
+        let high = list.iter().map(number).max()?;
+        Some(match low == high {
+            true => low.to_string(),
+            false => format!("{low} to {high}"),
+        })
+    };
+    let (registers, waves) = (span(|r| r.registers)?, span(|r| r.occupancy)?);
+    let mut text = format!("{registers} of a thread, {waves} waves on a unit");
+    let spilled = list.iter().filter(|r| r.private_bytes > 0).count();
+    if spilled > 0 {
+        let _ = write!(text, "; {spilled} kernels do not fit into them");
+    }
+    let matrix: u32 = list.iter().filter_map(|r| r.matrix).sum();
+    if matrix > 0 {
+        let _ = write!(text, "; {matrix} matrix instructions");
+    }
+    Some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +317,7 @@ mod tests {
             weight_bytes: 26_140,
             arena_bytes: 40_000,
             arena_lower_bound: 38_000,
+            resources: Vec::new(),
             files: vec![EmittedFile {
                 path: "out/libmnist.a".into(),
                 bytes: 81_200,
@@ -288,5 +326,30 @@ mod tests {
             stages: vec![("schedule".into(), 0.001), ("emit lib".into(), 1.2)],
         };
         insta::assert_snapshot!(summary.table());
+    }
+
+    #[test]
+    fn resources_are_summed_up() {
+        let one = Resources {
+            registers: 96,
+            occupancy: 16,
+            threads: 256,
+            group_bytes: 1024,
+            private_bytes: 0,
+            code_bytes: 800,
+            matrix: Some(12),
+        };
+        let other = Resources {
+            registers: 8,
+            private_bytes: 4,
+            ..one
+        };
+        assert_eq!(
+            resources(&[one, other]).as_deref(),
+            Some(
+                "8 to 96 of a thread, 16 waves on a unit; 1 kernels do not fit into them; 24 matrix instructions"
+            )
+        );
+        assert_eq!(resources(&[]), None);
     }
 }

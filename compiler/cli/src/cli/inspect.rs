@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt::Write;
 use std::process::Command;
-use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::diag::{Error, Kind, Result};
 use tinyc_compiler::emit::{code_hash, identity_lines};
 use tinyc_compiler::program::{BufferKind, Built, Io};
-use tinyc_compiler::target::Target;
+use tinyc_compiler::target::{Resources, Target};
 use tinyc_runtime::identity::Identity;
 
 #[derive(Debug, clap::Args)]
@@ -125,6 +125,9 @@ struct KernelView {
     code_hash: String,
     bytes: u64,
     choice: String,
+    /// For devices with work-groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<Resources>,
     nodes: Vec<String>,
 }
 
@@ -150,12 +153,21 @@ impl View {
             .map(|k| code_hash(target, k))
             .collect::<Result<_>>()?;
         let lines = identity_lines(built, &code);
+        let resources: Vec<Option<Resources>> = built
+            .linear
+            .par_iter()
+            .map(|k| match target.resources(k) {
+                // What a kernel is can be told without its compiler.
+                Err(e) if e.kind == Kind::Environment => Ok(None),
+                result => result,
+            })
+            .collect::<Result<_>>()?;
         let kernels = built
             .linear
             .iter()
-            .zip(&lines)
+            .zip(lines.iter().zip(resources))
             .enumerate()
-            .map(|(i, (k, line))| {
+            .map(|(i, (k, (line, resources)))| {
                 let identity = Identity::parse(line);
                 let steps = program.steps.iter().filter(|s| s.kernel == i);
                 let mut nodes: Vec<String> = steps
@@ -174,6 +186,7 @@ impl View {
                     code_hash: identity.code_hash.to_string(),
                     bytes: identity.bytes,
                     choice: identity.choice.to_string(),
+                    resources,
                     nodes,
                 }
             })
@@ -228,9 +241,12 @@ impl View {
                 0 | 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
+            let taken = k.resources.map_or_else(String::new, |r| {
+                format!("{:>4} registers, {:>2} waves  ", r.registers, r.occupancy)
+            });
             let _ = writeln!(
                 out,
-                "  {:<32} x{:<4} {:>11}  {}{more}",
+                "  {:<32} x{:<4} {:>11}  {taken}{}{more}",
                 k.name,
                 k.launches,
                 flops(k.flops),

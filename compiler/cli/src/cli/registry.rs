@@ -58,6 +58,7 @@ pub struct Entry {
 pub fn amd(chip: Chip, args: &TargetArgs) -> Result<AmdTarget> {
     let options = tinyc_target_amd::Options {
         cc: args.cc.clone(),
+        cache: cache_dir(args),
         on_host: std::env::var_os("TINYC_KERNELS_ON_HOST").is_some_and(|v| !v.is_empty()),
     };
     AmdTarget::new(chip, options)

@@ -7,7 +7,7 @@ use crate::chip::Chip;
 use crate::sweep::matrix_instructions;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget};
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::target::Gpu;
+use tinyc_compiler::target::{Gpu, Resources};
 
 /// `R_AMDGPU_REL64`: 64 bits, relative to the place.
 const REL64: u32 = 5;
@@ -102,6 +102,19 @@ impl CodeObject {
             descriptor,
             registers,
         })
+    }
+
+    /// What it takes of the device.
+    pub fn resources(&self) -> Resources {
+        Resources {
+            registers: self.registers,
+            occupancy: self.occupancy,
+            threads: self.threads,
+            group_bytes: self.descriptor.group_bytes,
+            private_bytes: self.descriptor.private_bytes,
+            code_bytes: self.code_bytes,
+            matrix: self.matrix,
+        }
     }
 
     /// What a device needs of it.

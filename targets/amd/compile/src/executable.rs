@@ -81,17 +81,18 @@ fn facts(model: &Model, network: &Network) -> Vec<(String, String)> {
 
 /// Numbers of a kernel's machine code: `k0 registers=96 occupancy=16 ...`.
 fn machine(code: &CodeObject) -> String {
+    let r = code.resources();
     let mut line = format!(
         "{} registers={} occupancy={} threads={} group_bytes={} private_bytes={} code_bytes={}",
         code.name,
-        code.registers,
-        code.occupancy,
-        code.threads,
-        code.descriptor.group_bytes,
-        code.descriptor.private_bytes,
-        code.code_bytes,
+        r.registers,
+        r.occupancy,
+        r.threads,
+        r.group_bytes,
+        r.private_bytes,
+        r.code_bytes,
     );
-    if let Some(matrix) = code.matrix {
+    if let Some(matrix) = r.matrix {
         line.push_str(&format!(" wmma={matrix}"));
     }
     line

@@ -26,7 +26,7 @@ use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
 use tinyc_compiler::program::groups;
 use tinyc_compiler::program::{Built, LinearKernel};
-use tinyc_compiler::target::{Emit, EmittedFile, Facts, Gpu, Session, Target};
+use tinyc_compiler::target::{Cache, Emit, EmittedFile, Facts, Gpu, Resources, Session, Target};
 use tinyc_replay_amd::Linux;
 use toolchain::Toolchain;
 
@@ -38,6 +38,8 @@ const DEVICE: &str = include_str!("../c/device.h");
 pub struct Options {
     /// C compiler; found when `None`.
     pub cc: Option<PathBuf>,
+    /// Directory of compiled objects that later compilations take up; `None` keeps nothing.
+    pub cache: Option<PathBuf>,
     /// Models are loaded as kernels compiled for this machine, which checks them without a device.
     pub on_host: bool,
 }
@@ -82,7 +84,10 @@ impl AmdTarget {
     }
 
     fn compiler(&self) -> Result<&Toolchain> {
-        let find = || Toolchain::find(self.chip, self.options.cc.as_deref());
+        let find = || {
+            let cache = Cache::new(self.options.cache.clone());
+            Toolchain::find(self.chip, self.options.cc.as_deref(), cache)
+        };
         let found = self.toolchain.get_or_init(find);
         found.as_ref().map_err(Clone::clone)
     }
@@ -190,6 +195,11 @@ impl Target for AmdTarget {
         let texts = texts.collect::<Result<Vec<_>>>()?;
         let session = HostSession::new(built, &texts, &self.gpu, self.compiler()?)?;
         Ok(Box::new(session))
+    }
+
+    fn resources(&self, kernel: &LinearKernel) -> Result<Option<Resources>> {
+        let code = self.compile(kernel)?;
+        Ok(Some(code.resources()))
     }
 
     fn toolchain(&self) -> Result<String> {

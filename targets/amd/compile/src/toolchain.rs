@@ -7,6 +7,7 @@ use crate::chip::Chip;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::target::Cache;
 
 /// Names under which a compiler is looked for.
 const NAMES: [&str; 6] = [
@@ -40,12 +41,16 @@ const C: &[&str] = &[
     "-emit-llvm",
 ];
 
+/// Flags of the second step.
+const OPTIMISE: [&str; 4] = ["-x", "ir", "-O3", "-c"];
+
 /// A compiler that was found and answered.
 #[derive(Debug, Clone)]
 pub struct Toolchain {
     path: PathBuf,
     version: String,
     chip: Chip,
+    cache: Cache,
 }
 
 impl Toolchain {
@@ -53,13 +58,13 @@ impl Toolchain {
     ///
     /// # Errors
     /// Environment when there is none.
-    pub fn find(chip: Chip, cc: Option<&Path>) -> Result<Toolchain> {
+    pub fn find(chip: Chip, cc: Option<&Path>, cache: Cache) -> Result<Toolchain> {
         if let Some(path) = cc {
-            return Self::ask(chip, path);
+            return Self::ask(chip, path, cache);
         }
         let mut first = None;
         for name in NAMES {
-            match Self::ask(chip, Path::new(name)) {
+            match Self::ask(chip, Path::new(name), cache.clone()) {
                 Ok(found) => return Ok(found),
                 Err(e) => first = first.or(Some(e)),
             }
@@ -67,7 +72,7 @@ impl Toolchain {
         Err(first.unwrap_or_else(|| missing(Path::new("clang"), "there is none")))
     }
 
-    fn ask(chip: Chip, path: &Path) -> Result<Toolchain> {
+    fn ask(chip: Chip, path: &Path, cache: Cache) -> Result<Toolchain> {
         let answer = |args: &[&str]| -> Result<String> {
             let output = Command::new(path)
                 .args(args)
@@ -101,6 +106,7 @@ impl Toolchain {
             path: path.to_path_buf(),
             version,
             chip,
+            cache,
         })
     }
 
@@ -109,11 +115,24 @@ impl Toolchain {
         format!("{} -O3 -mcpu={}", self.version, self.chip.name())
     }
 
-    /// Compiles the text of one kernel for work-groups of so many threads.
+    /// Compiles the text of one kernel for work-groups of so many threads, through the cache.
     ///
     /// # Errors
     /// Bug when the compiler refuses the text; Environment when it cannot be run.
     pub fn compile(&self, text: &str, threads: u32) -> Result<Vec<u8>> {
+        let flags = [C, &OPTIMISE[..], self.chip.flags()].concat().join(" ");
+        let [compiler, threads_text] = [self.describe(), threads.to_string()];
+        let parts = [&compiler, &flags, &threads_text, text];
+        let key = parts.map(str::as_bytes);
+        if let Some(bytes) = self.cache.get(&key) {
+            return Ok(bytes);
+        }
+        let bytes = self.compile_anew(text, threads)?;
+        self.cache.put(&key, &bytes);
+        Ok(bytes)
+    }
+
+    fn compile_anew(&self, text: &str, threads: u32) -> Result<Vec<u8>> {
         let dir = tempfile::Builder::new()
             .prefix("tinyc-")
             .tempdir()
@@ -124,12 +143,7 @@ impl Toolchain {
         let ir = std::fs::read_to_string(at("kernel.ll")).map_err(|e| unusable("read IR", &e))?;
         let ir = with_threads(&ir, threads)?;
         std::fs::write(at("sized.ll"), ir).map_err(|e| unusable("write IR", &e))?;
-        self.call(
-            dir.path(),
-            &["-x", "ir", "-O3", "-c"],
-            "sized.ll",
-            "kernel.o",
-        )?;
+        self.call(dir.path(), &OPTIMISE, "sized.ll", "kernel.o")?;
         std::fs::read(at("kernel.o")).map_err(|e| unusable("read a code object", &e))
     }
 

@@ -163,3 +163,32 @@ fn matrix_instructions_are_counted_as_a_disassembler_does() {
     }
     assert!(found > 0);
 }
+
+#[test]
+fn objects_are_kept() {
+    if ready(Chip::Gfx1100).is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = || {
+        let options = tinyc_target_amd::Options {
+            cache: Some(dir.path().to_path_buf()),
+            ..Default::default()
+        };
+        AmdTarget::new(Chip::Gfx1100, options).unwrap()
+    };
+    let files = || {
+        let folders = std::fs::read_dir(dir.path()).unwrap();
+        let files = folders.flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap());
+        files.map(|f| f.unwrap().path()).collect::<Vec<_>>()
+    };
+    let built = build(mnist(), &target());
+    let first = target().build(&built).unwrap();
+    let kept = files();
+    assert_eq!(kept.len(), first.code.len());
+    assert_eq!(target().build(&built).unwrap().code, first.code);
+    assert_eq!(files().len(), kept.len());
+    // A damaged entry is as none.
+    std::fs::write(&kept[0], b"damaged").unwrap();
+    assert_eq!(target().build(&built).unwrap().code, first.code);
+}

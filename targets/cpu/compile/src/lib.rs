@@ -3,7 +3,6 @@
 //! In: [`Built`]. Out: files, or a model loaded into this process.
 //! See `targets/cpu/README.md` for what is odd about CPUs.
 
-mod cache;
 mod executable;
 mod job;
 mod level;
@@ -17,14 +16,13 @@ pub use level::Level;
 pub use slow::SlowKernel;
 pub use sources::Renderer;
 
-use cache::Cache;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::emit::pack_all;
 use tinyc_compiler::program::{Built, LinearKernel};
-use tinyc_compiler::target::{Emit, EmittedFile, Facts, Job, Session, Target};
+use tinyc_compiler::target::{Cache, Emit, EmittedFile, Facts, Job, Session, Target};
 use toolchain::{Object, Source, Toolchain};
 
 /// What the command line chooses.

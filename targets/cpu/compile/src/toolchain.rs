@@ -3,11 +3,11 @@
 //! In: C text. Out: object files, shared objects. `CFLAGS` and the like are ignored on purpose: the
 //! same input and options must give the same bytes on every machine that has the same compiler.
 
-use crate::cache::Cache;
 use crate::level::Level;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::target::Cache;
 
 /// One C source file. The name appears in messages and in debug info, never the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

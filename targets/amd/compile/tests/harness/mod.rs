@@ -23,6 +23,7 @@ pub fn reference() -> CpuTarget {
 pub fn target(chip: Chip) -> AmdTarget {
     let options = AmdOptions {
         cc: None,
+        cache: None,
         on_host: true,
     };
     AmdTarget::new(chip, options).unwrap()

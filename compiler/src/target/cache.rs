@@ -17,7 +17,7 @@ use std::time::SystemTime;
 const LIMIT: u64 = 1 << 30;
 
 /// SHA-256 in lower-case hex.
-pub fn hex(digest: &[u8]) -> String {
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
