@@ -59,6 +59,14 @@ impl Builder {
             t.channels = axis;
         }
     }
+    /// Says that a tensor that was computed as something else is an image from here on: its axis 1 holds channels.
+    pub fn set_image(&mut self, id: TensorId) {
+        let source = self.graph.tensor(id);
+        let given = matches!(source.op, Op::Input(_) | Op::Weight(_) | Op::Full(_));
+        if !given && source.channels.is_none() {
+            self.set_channels(id, Some(1));
+        }
+    }
 
     fn insert(&mut self, op: Op, src: &[TensorId], shape: Shape, dtype: DType) -> TensorId {
         let id = TensorId(self.graph.tensors.len() as u32);

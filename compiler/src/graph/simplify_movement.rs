@@ -45,6 +45,12 @@ fn shorten(graph: &Graph, n: usize) -> Option<Tensor> {
     let source = graph.tensor(*t.src.first()?);
     let first = *source.src.first()?;
     let op = match (&t.op, &source.op) {
+        // Tiles that were put together to an image stay one.
+        (Op::Reshape, Op::Reshape)
+            if source.channels.is_some() && graph.tensor(first).channels.is_none() =>
+        {
+            return None;
+        }
         (Op::Reshape, Op::Reshape) => Op::Reshape,
         (Op::Permute(outer), Op::Permute(inner)) => {
             Op::Permute(outer.iter().map(|&o| inner[o]).collect())

@@ -49,7 +49,22 @@ pub fn tile(
     if parallel {
         most = most.min((all / PIECES).max(4));
     }
-    let (block, whole) = choose_block(extent, most);
+    // Rows that lie next to each other in memory become vectors: a block holds whole ones.
+    let lanes = i64::from(facts.lanes(4));
+    let vectors = extent % lanes == 0
+        && nests.iter().zip(&rows[longest]).any(|(nest, &row)| {
+            let accesses = work.accesses(nest.store);
+            let mut stores = accesses.iter().filter(|a| a.store);
+            stores.any(|a| work.lane_stride(a, row, lanes) == Some(1))
+        });
+    let (block, whole) = match vectors {
+        true => {
+            let most = (most / lanes).max(1);
+            let fitting = (1..=most).rev().find(|n| extent % (n * lanes) == 0);
+            (fitting.unwrap_or(1) * lanes, extent)
+        }
+        false => choose_block(extent, most),
+    };
     let mut parts = Vec::new();
     if whole < extent {
         let (mut main, mut rest) = (Vec::new(), Vec::new());

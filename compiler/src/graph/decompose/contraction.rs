@@ -9,6 +9,7 @@ use crate::uop::{Binary, DType, ReduceOp};
 /// `out[n,g,m,o..] = sum over c, k.. of x[n,g,c,o*stride + k*dilation..] * w[g,m,c,k..]`, plus bias.
 pub fn conv(b: &mut Builder, a: &Conv, src: &[TensorId]) -> Result<TensorId> {
     let (x, w) = (src[0], src[1]);
+    b.set_image(x);
     let mut pads = vec![(0, 0), (0, 0)];
     pads.extend(&a.pads);
     let padded = b.pad(x, &pads, 0.0)?;
@@ -112,6 +113,10 @@ fn windows_times(
 /// Zeros between the elements of x, then a convolution with the flipped kernel: a gather, so that every
 /// result is written once.
 pub fn conv_transpose(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<TensorId> {
+    let apart = a.strides.iter().any(|&s| s > 1);
+    if apart && a.dilations.iter().all(|&d| d == 1) && a.pads.iter().all(|p| p.0 >= 0) {
+        return by_phases(b, a, src);
+    }
     let (mut x, w) = (src[0], src[1]);
     let wd = b.dims(w)?;
     let spatial = wd.len() - 2;
@@ -157,6 +162,74 @@ pub fn conv_transpose(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> R
     let w = b.reshape(w, &shape)?;
     let ones = vec![1; spatial];
     let y = windows_times(b, x, w, &ones, &a.dilations, a.groups)?;
+    add_bias(b, y, src.get(2).copied())
+}
+
+/// A transposed convolution with stride `s` as one convolution without: tap `s * t + r` reaches the outputs of phase `r` only, so each
+/// phase is a group of output channels, and no product with a zero is computed. Phases are put side by side afterwards.
+fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<TensorId> {
+    let (mut x, w) = (src[0], src[1]);
+    let (xd, wd) = (b.dims(x)?, b.dims(w)?);
+    let spatial = wd.len() - 2;
+    let (c, own, s) = (wd[0], wd[1], &a.strides);
+    let taps: Vec<i64> = (0..spatial)
+        .map(|i| (wd[2 + i] + s[i] - 1).div_euclid(s[i]))
+        .collect();
+
+    let mut pads = vec![(0, 0); 2 + spatial];
+    let mut shape = vec![a.groups, c / a.groups, own];
+    for i in 0..spatial {
+        pads[2 + i].1 = s[i] * taps[i] - wd[2 + i];
+        shape.extend([taps[i], s[i]]);
+    }
+    let w = b.pad(w, &pads, 0.0)?;
+    let w = b.reshape(w, &shape)?;
+    let tap_axes: Vec<usize> = (0..spatial).map(|i| 3 + 2 * i).collect();
+    let w = b.push(Op::Flip(tap_axes.clone()), &[w])?;
+    let mut perm = vec![0];
+    perm.extend((0..spatial).map(|i| 4 + 2 * i));
+    perm.extend([2, 1]);
+    perm.extend(tap_axes);
+    let w = b.permute(w, &perm)?;
+    let phases: i64 = s.iter().product();
+    let mut shape = vec![a.groups * phases * own, c / a.groups];
+    shape.extend(&taps);
+    let w = b.reshape(w, &shape)?;
+
+    // Outputs `s * m + r - pad` of all `m` from the first to the last that are wanted.
+    let mut wanted = Vec::new();
+    for i in 0..spatial {
+        let (pad, length) = (a.pads[i].0, xd[2 + i]);
+        let out = (length - 1) * s[i] + wd[2 + i] - pad - a.pads[i].1;
+        let first = pad.div_euclid(s[i]);
+        let last = (pad + out - 1).div_euclid(s[i]);
+        let (low, high) = (taps[i] - 1 - first, last - (length - 1));
+        let (cut_low, cut_high) = ((-low).max(0), (-high).max(0));
+        x = b.slice(x, 2 + i, cut_low, length - cut_low - cut_high)?;
+        let mut pads = vec![(0, 0); 2 + spatial];
+        pads[2 + i] = (low.max(0), high.max(0));
+        x = b.pad(x, &pads, 0.0)?;
+        wanted.push((pad - s[i] * first, out));
+    }
+    let ones = vec![1; spatial];
+    let z = windows_times(b, x, w, &ones, &ones, a.groups)?;
+
+    let zd = b.dims(z)?;
+    let mut shape = vec![zd[0], a.groups];
+    shape.extend(s);
+    shape.push(own);
+    shape.extend(&zd[2..]);
+    let z = b.reshape(z, &shape)?;
+    let mut perm = vec![0, 1, 2 + spatial];
+    perm.extend((0..spatial).flat_map(|i| [3 + spatial + i, 2 + i]));
+    let z = b.permute(z, &perm)?;
+    let mut shape = vec![zd[0], a.groups * own];
+    shape.extend((0..spatial).map(|i| zd[2 + i] * s[i]));
+    let mut y = b.reshape(z, &shape)?;
+    for (i, (start, length)) in wanted.into_iter().enumerate() {
+        y = b.slice(y, 2 + i, start, length)?;
+    }
+    b.set_channels(y, Some(1));
     add_bias(b, y, src.get(2).copied())
 }
 

@@ -110,7 +110,7 @@ fn plan(graph: &Graph, id: TensorId, facts: &Facts) -> Option<Plan> {
         && t.dtype == DType::F32;
     let out = t.shape.dims()?;
     let w = graph.tensor(t.src[1]).shape.dims()?;
-    if !plain || w.get(2..) != Some(&[3, 3]) || out.contains(&0) {
+    if !plain || w.get(2..) != Some(&[3, 3]) || out.contains(&0) || reads_input(graph, t.src[0]) {
         return None;
     }
     let shape = Shape {
@@ -129,6 +129,21 @@ fn plan(graph: &Graph, id: TensorId, facts: &Facts) -> Option<Plan> {
         name,
         error,
     })
+}
+
+/// True when nothing but arithmetic lies between a tensor and a model input: its channels are not next to each other, and transforms
+/// are vectors of channels.
+fn reads_input(graph: &Graph, mut id: TensorId) -> bool {
+    loop {
+        let t = graph.tensor(id);
+        id = match t.op {
+            Op::Input(_) => return true,
+            Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Pad { .. } | Op::Slice { .. } => {
+                t.src[0]
+            }
+            _ => return false,
+        };
+    }
 }
 
 /// The fastest tiles by estimate, if faster than the direct way.
@@ -208,6 +223,7 @@ fn winograd(
 ) -> Result<TensorId> {
     let [high, wide] = plan.tiles;
     let x = src[0];
+    b.set_image(x);
     let dims = b.dims(x)?;
     let (n, c, m) = (dims[0], dims[1], out[1]);
     let (rows, columns) = (count(out[2], high), count(out[3], wide));

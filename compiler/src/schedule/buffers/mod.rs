@@ -287,7 +287,10 @@ impl Analysis<'_> {
                     .channels
                     .is_none()
         };
-        if work.transforms && tensor.channels.is_some() && requests.iter().any(planar) {
+        if work.transforms
+            && tensor.channels.is_some()
+            && requests.iter().any(|r| planar(r) || self.divides(&r.index))
+        {
             return true;
         }
         match tensor.op {
@@ -354,12 +357,15 @@ impl Analysis<'_> {
             return true;
         }
         if work.contracts {
+            let scattered =
+                !is_movement(&tensor.op) && requests.iter().any(|r| self.divides_a_sum(&r.index));
             let taken = matches!(tensor.op, Op::Reduce { .. })
                 && self.contracting_roots.contains(&roots[0]);
             return requests.len() > 1
                 || !free
                 || !covers_nest
                 || taken
+                || scattered
                 || in_reduce
                 || requests[0].padded;
         }

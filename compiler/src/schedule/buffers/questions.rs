@@ -8,7 +8,7 @@
 use super::super::movement::{is_movement, move_index};
 use super::{Analysis, Request, Root};
 use crate::graph::{Op, TensorId};
-use crate::uop::{Binary, DType, UopId};
+use crate::uop::{Binary, DType, Op as U, UopId, simplify_kernel};
 
 impl Analysis<'_> {
     /// Hands a question on to the sources of a tensor.
@@ -145,6 +145,35 @@ impl Analysis<'_> {
                 }
             }
         }
+    }
+
+    /// True when an index divides anything. Example: the rows `y / 2` that a pixel shuffle reads.
+    pub(super) fn divides(&self, index: &[UopId]) -> bool {
+        let divides = |op: U| matches!(op, U::Binary(Binary::FloorDiv | Binary::FloorMod));
+        let mut nodes = index.iter().flat_map(|&i| self.g.toposort(&[i]));
+        nodes.any(|n| divides(self.g.op(n)))
+    }
+
+    /// True when an index divides something else than a range or its digits: loops cannot be split so that it becomes a sum of ranges.
+    /// Example: `(y + 1) / 2`.
+    pub(super) fn divides_a_sum(&mut self, index: &[UopId]) -> bool {
+        let divides = |op: U| matches!(op, U::Binary(Binary::FloorDiv | Binary::FloorMod));
+        index.iter().any(|&i| {
+            let nodes = self.g.toposort(&[i]);
+            if !nodes.iter().any(|&n| divides(self.g.op(n))) {
+                return false;
+            }
+            // What rules do not simplify is not simple.
+            let Ok(simple) = simplify_kernel(&mut self.g, i) else {
+                return true;
+            };
+            self.g.toposort(&[simple]).into_iter().any(|n| {
+                let of = self.g.src(n).first().copied().unwrap_or(n);
+                divides(self.g.op(n))
+                    && !divides(self.g.op(of))
+                    && !matches!(self.g.op(of), U::Range { .. })
+            })
+        })
     }
 
     /// Stands for the value of a tensor used as an index.
