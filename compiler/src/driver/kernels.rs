@@ -74,34 +74,46 @@ pub(super) fn merge_equal(program: &mut Program, numbers: &[Option<u32>]) -> Vec
     left
 }
 
-/// Optimises every kernel, `advance` called after each, and gives weight buffers the chosen layouts. Returns what was chosen.
+/// What was chosen for a program's kernels.
+pub(super) struct Choice {
+    /// One for each.
+    pub kernels: Vec<LockedKernel>,
+    /// Kernels for which the first choice was given up, with the reason.
+    pub refused: Vec<String>,
+}
+
+/// Optimises every kernel, `advance` called after each, and gives weight buffers the chosen layouts.
 pub(super) fn optimise_all(
     program: &mut Program,
     facts: &Facts,
     recipes: &Recipes,
     advance: &(dyn Fn() + Sync),
-) -> Result<Vec<LockedKernel>> {
-    let done: Vec<(Kernel, LockedKernel)> = program
+) -> Result<Choice> {
+    let done: Vec<(Kernel, (LockedKernel, Option<String>))> = program
         .kernels
         .par_iter()
         .map(|kernel| {
             let hash = kernel_hash(kernel);
-            let (mut done, recipe) =
+            let (mut done, recipe, refused) =
                 choose(kernel, &hash, facts, recipes).map_err(|e| name_kernel(e, kernel))?;
             done.name.clone_from(&kernel.name);
             advance();
             let name = kernel.name.clone();
-            Ok((done, LockedKernel { hash, name, recipe }))
+            Ok((done, (LockedKernel { hash, name, recipe }, refused)))
         })
         .collect::<Result<_>>()?;
-    let (optimised, chosen): (Vec<Kernel>, _) = done.into_iter().unzip();
+    let (optimised, chosen): (Vec<Kernel>, Vec<_>) = done.into_iter().unzip();
+    let (kernels, refused): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
     for (before, after) in program.kernels.iter().zip(&optimised) {
         check_params(before, after)?;
     }
     program.kernels = optimised;
     share_weight_layouts(program);
     assign_weight_layouts(program)?;
-    Ok(chosen)
+    Ok(Choice {
+        kernels,
+        refused: refused.into_iter().flatten().collect(),
+    })
 }
 
 /// The optimised kernel and how it came about: as given, else by heuristic.
@@ -110,7 +122,7 @@ fn choose(
     hash: &str,
     facts: &Facts,
     recipes: &Recipes,
-) -> Result<(Kernel, Recipe)> {
+) -> Result<(Kernel, Recipe, Option<String>)> {
     let given = recipes.get(hash);
     if let Some(file) = &recipes.complete {
         let again = "the model, its options or tinyc have changed: write it again with --lock and without --locked";
@@ -129,16 +141,16 @@ fn choose(
             ))
             .help(again)
         })?;
-        return Ok((done, recipe.clone()));
+        return Ok((done, recipe.clone(), None));
     }
-    let (done, heuristic) = Recipe::heuristic(kernel, facts)?;
+    let (done, heuristic, refused) = Recipe::heuristic(kernel, facts)?;
     if let Some(recipe) = given
         && recipes.holds(hash, &heuristic)
         && let Ok(done) = recipe.apply(kernel)
     {
-        return Ok((done, recipe.clone()));
+        return Ok((done, recipe.clone(), None));
     }
-    Ok((done, heuristic))
+    Ok((done, heuristic, refused))
 }
 
 /// Lets a kernel that picks a few elements from a big weight (an embedding table) take the layout in which another

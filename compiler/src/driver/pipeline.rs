@@ -226,8 +226,13 @@ impl<'a> Pipeline<'a> {
         let progress = Mutex::new(&mut *self.progress);
         let recipes = &self.options.recipes;
         let chosen = optimise_all(&mut program, &facts, recipes, &|| advance(&progress))?;
-        let prefetches: Vec<_> = chosen.iter().map(|k| k.recipe.prefetch).collect();
-        self.report.kernels = chosen;
+        let prefetches: Vec<_> = chosen.kernels.iter().map(|k| k.recipe.prefetch).collect();
+        self.report.kernels = chosen.kernels;
+        for why in chosen.refused {
+            let warning = format!("a smaller choice was taken: {why}");
+            self.progress.warn(&warning);
+            self.report.warnings.push(warning);
+        }
         let prefetches = merge_equal(&mut program, &prefetches);
         self.program_fence("opt", &program, None)?;
 

@@ -39,6 +39,13 @@ pub struct Choices {
     pub apart: bool,
     /// Most taps of a window that are unrolled.
     pub taps: Option<i64>,
+    /// Neither tiles in the memory of work-groups nor matrix instructions.
+    pub simple: bool,
+    /// Block of a product for a work-group: rows and columns (or tiles of matrix instructions) of a thread (or wave), then threads (or
+    /// waves) down and across.
+    pub block: Option<[i64; 4]>,
+    /// Threads of a work-group, where nothing else decides them.
+    pub threads: Option<i64>,
     /// Pieces that threads share, about.
     pub pieces: Option<i64>,
 }

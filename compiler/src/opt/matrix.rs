@@ -50,8 +50,20 @@ pub fn multiply(
     let Some(tile) = gpu.matrix_tiles.iter().find(suits) else {
         return false;
     };
+    if work.choices.simple {
+        return false;
+    }
     let (mark, before) = (work.mark(), nest.clone());
-    let block = choose(sizes, tile, facts, gpu);
+    let given = work
+        .choices
+        .block
+        .map(|[down, across, rows, columns]| Block {
+            tiles: (down, across),
+            waves: (rows, columns),
+        });
+    let legal = |b: &Block| b.tiles.0.min(b.tiles.1).min(b.waves.0).min(b.waves.1) > 0;
+    let given = given.filter(legal);
+    let block = given.unwrap_or_else(|| choose(sizes, tile, facts, gpu));
     if share(work, nest, product, tile, block).is_none() {
         work.back_to(mark);
         *nest = before;

@@ -18,6 +18,7 @@ mod contraction;
 mod flatten;
 mod formulas;
 mod join;
+mod limits;
 mod matrix;
 mod nest;
 mod opts;
@@ -42,26 +43,56 @@ use nest::{Nest, Work};
 pub use opts::{At, Opt, parse_opts, print_opts};
 use rustc_hash::FxHashMap;
 
-/// Chooses by heuristic. [`apply`] of the opts to the same kernel gives the same result.
+/// What the heuristics chose for a kernel.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The optimised kernel.
+    pub kernel: Kernel,
+    /// [`apply`] of these to the scheduled kernel gives it again.
+    pub opts: Vec<Opt>,
+    /// Why the first choice was given up, where it was.
+    pub refused: Option<String>,
+}
+
+/// Chooses by heuristic.
+///
+/// # Errors
+/// Bug when a pass breaks the kernel.
+pub fn choose(kernel: &Kernel, facts: &Facts) -> Result<Chosen> {
+    // What `apply` refuses, and what a work-group has no room for, is given up step by step: blocks, tiles and shared loops, then everything.
+    let less = Choices {
+        blocks: Some(Blocks::Whole),
+        apart: true,
+        simple: true,
+        ..Choices::default()
+    };
+    let mut refused = None;
+    for choices in [Choices::default(), less] {
+        match optimise_with(kernel, facts, &choices) {
+            Ok((kernel, opts)) => {
+                return Ok(Chosen {
+                    kernel,
+                    opts,
+                    refused,
+                });
+            }
+            Err(e) if e.kind == Kind::Usage => refused = refused.or(Some(e.message)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Chosen {
+        kernel: apply(kernel, &[])?,
+        opts: Vec::new(),
+        refused,
+    })
+}
+
+/// [`choose`], without the reasons.
 ///
 /// # Errors
 /// Bug when a pass breaks the kernel.
 pub fn optimise(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Vec<Opt>)> {
-    // What `apply` refuses is given up step by step: blocks and shared loops, then everything.
-    let plain = Choices {
-        blocks: Some(Blocks::Whole),
-        apart: true,
-        ..Choices::default()
-    };
-    let refused = |e: &Error| e.kind == Kind::Usage;
-    let mut done = optimise_with(kernel, facts, &Choices::default());
-    if done.as_ref().is_err_and(refused) {
-        done = optimise_with(kernel, facts, &plain);
-    }
-    if done.as_ref().is_err_and(refused) {
-        done = apply(kernel, &[]).map(|plain| (plain, Vec::new()));
-    }
-    done
+    choose(kernel, facts).map(|chosen| (chosen.kernel, chosen.opts))
 }
 
 /// Chooses by heuristic what `choices` leave open.
@@ -132,7 +163,9 @@ fn spread_all(
             workgroups::spread(&mut work, nest, facts, gpu);
         }
     }
-    finish_groups(kernel, work, &join::apart(nests))
+    let done = finish_groups(kernel, work, &join::apart(nests))?;
+    limits::check(&done.0, gpu)?;
+    Ok(done)
 }
 
 /// Logs order, joins and packs of the groups, and applies the log.

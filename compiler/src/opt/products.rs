@@ -91,7 +91,16 @@ pub fn multiply(
     let Some(&step) = STEPS.iter().find(|&s| sizes.steps % s == 0) else {
         return false;
     };
-    let Some(block) = choose(sizes, facts, gpu) else {
+    let given = work
+        .choices
+        .block
+        .map(|[down, across, rows, columns]| Block {
+            unroll: (down, across),
+            threads: (rows, columns),
+        });
+    let legal = |b: &Block| b.unroll.0.min(b.unroll.1).min(b.threads.0).min(b.threads.1) > 0;
+    let chosen = given.filter(legal).or_else(|| choose(sizes, facts, gpu));
+    let Some(block) = chosen.filter(|_| !work.choices.simple) else {
         return false;
     };
     let (mark, before) = (work.mark(), nest.clone());

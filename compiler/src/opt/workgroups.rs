@@ -129,7 +129,11 @@ fn rows(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu, outer: &[UopId], inner:
     let longest = row_sums.iter().map(|s| s.trips).max().unwrap_or(1);
     // Some elements for each thread: a wave alone needs no barrier.
     let wave = i64::from(gpu.wave_lanes);
-    let threads = next_power(elements.max(longest) / ROW_ELEMENTS).clamp(wave, THREADS);
+    let most = work
+        .choices
+        .threads
+        .map_or(THREADS, |t| next_power(t.max(wave)));
+    let threads = next_power(elements.max(longest) / ROW_ELEMENTS).clamp(wave, most);
     for sum in &row_sums {
         spread_reduce(work, nest, &sum.own, threads);
     }
@@ -211,7 +215,11 @@ fn outputs(work: &mut Work<'_>, nest: &mut Nest, gpu: &Gpu, loops: &[UopId]) {
         let wave = i64::from(gpu.wave_lanes);
         let all = work.extent(flat);
         // Small groups where large ones would leave compute units without any.
-        let mut threads = THREADS.min(round_up(all, wave));
+        let most = work
+            .choices
+            .threads
+            .map_or(THREADS, |t| round_up(t.max(1), wave));
+        let mut threads = most.min(round_up(all, wave));
         while threads > wave
             && (others * ceil(all, threads) < i64::from(gpu.compute_units)
                 || ceil(all, threads) * threads * 7 > all * 8 && threads > 2 * wave)

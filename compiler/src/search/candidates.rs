@@ -15,7 +15,7 @@ use crate::opt::{self, Blocks, Choices, Opt};
 use crate::program::text::print_linear;
 use crate::program::verify::{verify_kernel, verify_linear, verify_scheduled};
 use crate::program::{Kernel, LinearKernel};
-use crate::target::Facts;
+use crate::target::{Facts, Gpu};
 use crate::uop::Axis;
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
@@ -99,8 +99,9 @@ impl Point {
                 out.push((kind, point));
             }
         }
+        let workers = facts.gpu.is_none();
         for ahead in [0, 1, 2, 4, 8, 16].map(|k| Some(k << 10)) {
-            if ahead != self.prefetch && ahead != Some(facts.prefetch_bytes) {
+            if workers && ahead != self.prefetch && ahead != Some(facts.prefetch_bytes) {
                 let point = Point {
                     prefetch: ahead,
                     ..self.clone()
@@ -183,6 +184,12 @@ fn other_choices(from: &Choices, facts: &Facts) -> Vec<(Kind, Choices)> {
             out.push((kind, choices));
         }
     };
+    if let Some(gpu) = &facts.gpu {
+        for (kind, choices) in for_groups(from, gpu) {
+            add(kind, choices);
+        }
+        return out;
+    }
     for tile in tiles(from.tile, facts) {
         add(
             Kind::Tile,
@@ -255,6 +262,39 @@ fn other_choices(from: &Choices, facts: &Facts) -> Vec<(Kind, Choices)> {
     out
 }
 
+/// Choices of work-groups: blocks of products, threads, neither tiles nor matrix instructions.
+fn for_groups(from: &Choices, gpu: &Gpu) -> Vec<(Kind, Choices)> {
+    let mut out = Vec::new();
+    // Of a thread, then threads; or tiles of matrix instructions, then waves.
+    let outputs = [(8, 8), (8, 4), (4, 8), (4, 4), (2, 4), (2, 2)];
+    let wave = i64::from(gpu.wave_lanes);
+    let threads = [(4, 8), (8, 8), (8, 16), (16, 8), (16, 16)];
+    let threads = threads.map(|(r, c)| (r, c * wave / 32));
+    let waves = [(1, 2), (2, 1), (2, 2), (2, 4)];
+    for (down, across) in outputs {
+        for (rows, columns) in threads.into_iter().chain(waves) {
+            let choices = Choices {
+                block: Some([down, across, rows, columns]),
+                ..*from
+            };
+            out.push((Kind::Tile, choices));
+        }
+    }
+    for threads in [1, 2, 4, 8, 16].map(|waves| waves * i64::from(gpu.wave_lanes)) {
+        let choices = Choices {
+            threads: Some(threads),
+            ..*from
+        };
+        out.push((Kind::Blocks, choices));
+    }
+    let choices = Choices {
+        simple: !from.simple,
+        ..*from
+    };
+    out.push((Kind::Join, choices));
+    out
+}
+
 /// All tiles that the registers hold (a few more: the compiler may know a way), or those next to one.
 fn tiles(from: Option<(i64, i64)>, facts: &Facts) -> Vec<(i64, i64)> {
     let most = i64::from(facts.vector_registers);
@@ -305,7 +345,7 @@ fn edits(opts: &[Opt]) -> Vec<(Kind, Vec<Opt>)> {
                     );
                 }
             }
-            Opt::Join { .. } => put(Kind::Join, None),
+            Opt::Join { .. } | Opt::Stage { .. } => put(Kind::Join, None),
             Opt::Split { axis, by, into } if *into != Axis::Vector => {
                 for by in [by / 2, by * 2, by - 1, by + 1, by * 3] {
                     if by > 1 {

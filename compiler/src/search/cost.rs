@@ -12,6 +12,10 @@ use crate::uop::{Op, Uops};
 
 /// Cycles between the start of a multiply-add and the start of one that needs it.
 const LATENCY: f64 = 4.0;
+/// Loads of a work-group's memory that take as long as one of a buffer.
+const FAR: f64 = 4.0;
+/// Operations that fit into the time of waiting for the other threads of a work-group.
+const BARRIER: f64 = 32.0;
 /// Counting and jumping.
 const LOOP: f64 = 1.0;
 
@@ -58,7 +62,14 @@ pub fn cycles(kernel: &LinearKernel, facts: &Facts) -> f64 {
             Op::EndLoop => {
                 total += open.pop().map_or(0.0, |b| b.cycles(registers));
             }
+            // A work-group's own memory answers sooner than buffers do.
+            Op::Load { .. } if facts.gpu.is_some() => {
+                let far = matches!(g.op(node.src[0]), Op::Param { .. });
+                body.loads += if far { FAR * parts } else { parts };
+            }
             Op::Load { .. } => body.loads += parts,
+            Op::Matrix { depth, .. } => body.arithmetic += f64::from(depth) * parts,
+            Op::Barrier => body.index += BARRIER,
             Op::Store { .. } => body.stores += 1.0,
             Op::Assign => body.sums += parts,
             Op::Prefetch { .. } => body.loads += 1.0,

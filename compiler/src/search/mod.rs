@@ -12,6 +12,8 @@ mod beam;
 mod candidates;
 mod cost;
 mod database;
+#[cfg(test)]
+mod groups_tests;
 mod jobs;
 mod lock;
 mod recipe;

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 /// The version of the compiler and of what recipes mean. Raise the number behind the slash when the same opts give
 /// other code or the heuristics have become better: results of searches by older versions are not taken up then.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
 
 /// Everything that is chosen for one kernel between its schedule and its source text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -29,17 +29,17 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// What the heuristics choose, with the kernel that it gives.
+    /// What the heuristics choose, with the kernel that it gives and why their first choice was given up, where it was.
     ///
     /// # Errors
     /// Bug when a pass breaks the kernel.
-    pub fn heuristic(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Recipe)> {
-        let (done, opts) = opt::optimise(kernel, facts)?;
+    pub fn heuristic(kernel: &Kernel, facts: &Facts) -> Result<(Kernel, Recipe, Option<String>)> {
+        let chosen = opt::choose(kernel, facts)?;
         let recipe = Recipe {
-            opts,
+            opts: chosen.opts,
             ..Recipe::default()
         };
-        Ok((done, recipe))
+        Ok((chosen.kernel, recipe, chosen.refused))
     }
 
     /// A short hash of the opts, by which a record says what it was compared with.

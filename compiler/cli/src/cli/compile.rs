@@ -142,6 +142,8 @@ struct Summary {
     launches: usize,
     flops: u64,
     winograd: Option<WinogradSummary>,
+    /// Kernels for which the first choice was given up, and why.
+    warnings: Vec<String>,
     weight_bytes: u64,
     arena_bytes: u64,
     arena_lower_bound: u64,
@@ -166,6 +168,7 @@ impl Summary {
             launches: built.program.steps.len(),
             flops: total_flops(compiled),
             winograd: WinogradSummary::of(&compiled.report.winograd),
+            warnings: compiled.report.warnings.clone(),
             weight_bytes: built.plan.weight_bytes,
             arena_bytes: built.plan.arena_bytes,
             arena_lower_bound: built.plan.arena_lower_bound,
