@@ -317,6 +317,7 @@ mod tests {
                 convolutions: 2,
                 error: 8.31e-7,
             }),
+            warnings: Vec::new(),
             weight_bytes: 26_140,
             arena_bytes: 40_000,
             arena_lower_bound: 38_000,
