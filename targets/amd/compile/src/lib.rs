@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use stream::Network;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::emit::{Dispatches, dispatches, pack_all};
+use tinyc_compiler::emit::{Dispatches, dispatches};
 use tinyc_compiler::program::groups;
 use tinyc_compiler::program::{Built, LinearKernel};
 use tinyc_compiler::target::{Cache, Emit, EmittedFile, Facts, Gpu, Resources, Session, Target};
@@ -51,8 +51,8 @@ pub struct Model {
     pub code: Vec<CodeObject>,
     /// What is launched.
     pub dispatches: Dispatches,
-    /// The weights section.
-    pub weights: Vec<u8>,
+    /// Bytes of the weights, which [`tinyc_compiler::emit::pack_all`] writes.
+    pub weight_bytes: u64,
     /// Bytes of the arena.
     pub arena_bytes: u64,
 }
@@ -127,12 +127,10 @@ impl AmdTarget {
         self.compiler()?;
         let code = built.linear.par_iter().map(|k| self.compile(k));
         let code = code.collect::<Result<Vec<_>>>()?;
-        let mut weights = vec![0; built.plan.weight_bytes as usize];
-        pack_all(built, &mut weights)?;
         Ok(Model {
             code,
             dispatches: dispatches(built)?,
-            weights,
+            weight_bytes: built.plan.weight_bytes,
             arena_bytes: built.plan.arena_bytes,
         })
     }

@@ -18,6 +18,8 @@ mod kernargs;
 mod network;
 mod packets;
 mod registers;
+#[cfg(test)]
+mod tests;
 
 pub use generation::{Caches, Generation, QueueKind};
 pub use network::Network;

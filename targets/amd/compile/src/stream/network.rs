@@ -85,7 +85,10 @@ impl Network {
                 grid,
                 arguments,
             };
-            dispatch::write(&launch, generation, &mut registers, &mut out)?;
+            // A kernel over nothing has nothing to do, and devices refuse it.
+            if grid.groups > 0 {
+                dispatch::write(&launch, generation, &mut registers, &mut out)?;
+            }
         }
         end(generation, &mut out);
         if out.words.len() as u64 >= MAX_STREAM_WORDS {
@@ -104,7 +107,7 @@ impl Network {
             code_bytes: image.len() as u64,
             kernarg_bytes: arguments.words.len() as u64 * 4,
             stream_words: out.words.len() as u64,
-            weight_bytes: model.weights.len() as u64,
+            weight_bytes: model.weight_bytes,
             arena_bytes: model.arena_bytes,
             ..Needs::default()
         };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::emit::pack_all;
 use tinyc_compiler::program::{Built, LinearKernel};
 use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
 use tinyc_simgpu::code_object::CodeObject;
@@ -57,10 +58,12 @@ impl Target for Simulated {
         let code = code.collect::<Result<Vec<_>>>()?;
         let program = &built.program;
         let io = program.inputs.iter().chain(&program.outputs);
-        let mut bytes = vec![model.arena_bytes as usize, model.weights.len()];
+        let mut packed = vec![0; model.weight_bytes as usize];
+        pack_all(built, &mut packed)?;
+        let mut bytes = vec![model.arena_bytes as usize, packed.len()];
         bytes.extend(io.map(|io| io.bytes()));
         let bases: Vec<u64> = bytes.iter().map(|&b| device.memory.map(b.max(1))).collect();
-        let weights = device.memory.write(bases[1], &model.weights);
+        let weights = device.memory.write(bases[1], &packed);
         weights.map_err(|e| Error::bug(e.to_string()))?;
         device.memory.protect(bases[1]);
         Ok(Box::new(SimulatedSession {

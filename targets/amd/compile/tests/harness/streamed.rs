@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
+use tinyc_compiler::emit::pack_all;
 use tinyc_compiler::program::{Built, LinearKernel};
 use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
 use tinyc_runtime::bundle::Kind;
@@ -99,9 +100,11 @@ impl StreamSession {
         let link = |symbol: u32| values.get(symbol as usize).copied();
         checked.apply_link(&mut [a, b, c], link).map_err(bug)?;
         let at = |symbol: u32| values[symbol as usize];
+        let mut weights = vec![0; model.weight_bytes as usize];
+        pack_all(built, &mut weights)?;
         device
             .memory
-            .write(at(symbol::WEIGHTS), &model.weights)
+            .write(at(symbol::WEIGHTS), &weights)
             .map_err(bug)?;
         device
             .memory
