@@ -13,6 +13,8 @@ mod harness;
 
 use harness::{build, ready};
 use std::ffi::CStr;
+use tinyc_compiler::graph::Builder;
+use tinyc_compiler::uop::{DType, Unary};
 use tinyc_replay_amd::{Error, Model, Options};
 use tinyc_runtime::io::{Errno, Fd, KernelIo, Mmio, ProcessWords};
 use tinyc_simgpu::kfd::{Settings, Simulated};
@@ -135,14 +137,21 @@ fn every_call_may_fail() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let built = build(tinyc_models::by_name("mnist").unwrap(), &target);
+    let graph = {
+        let mut b = Builder::new("negate");
+        let x = b.input("x", DType::F32, &[32]).unwrap();
+        let y = b.unary(Unary::Neg, x).unwrap();
+        b.output("y", y);
+        b.finish()
+    };
+    let built = build(graph, &target);
     let bundle = target.bundle(&built).unwrap();
     for large_bar in [true, false] {
         let machine = |fails| Failing {
             inner: Simulated::new(Settings {
                 seed: 41,
                 large_bar,
-                units: 4,
+                units: 1,
                 ..Settings::default()
             }),
             calls: 0,
