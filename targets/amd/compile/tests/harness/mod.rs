@@ -4,6 +4,7 @@
 pub mod damaged;
 pub mod simulated;
 pub mod streamed;
+pub mod survivors;
 
 use std::path::PathBuf;
 use tinyc_compiler::driver::{Options, Silent, compile};
