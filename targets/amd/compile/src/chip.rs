@@ -105,11 +105,6 @@ impl Chip {
         }
     }
 
-    /// Whether matrix instructions can be counted in its machine code.
-    pub(crate) const fn counts_matrix(self) -> bool {
-        matches!(self, Chip::Gfx1100)
-    }
-
     /// Registers of a thread are counted in steps of so many in a descriptor, and given out in steps of so many.
     pub(crate) const fn register_steps(self) -> (u32, u32) {
         match self {

@@ -96,7 +96,7 @@ impl CodeObject {
             occupancy: chip.occupancy(gpu, registers, threads, descriptor.group_bytes),
             name: name.to_string(),
             code_bytes: image.code as u32,
-            matrix: chip.counts_matrix().then(|| matrix(&image)).flatten(),
+            matrix: matrix(&image, chip),
             bytes,
             threads,
             descriptor,
@@ -127,12 +127,12 @@ impl CodeObject {
 }
 
 /// How many instructions multiply matrices.
-fn matrix(image: &Image) -> Option<u32> {
+fn matrix(image: &Image, chip: Chip) -> Option<u32> {
     let end = image.entry.checked_add(image.code)?;
     let code = image.bytes.get(image.entry as usize..end as usize)?;
     let words = code.as_chunks::<4>().0.iter();
     let words: Vec<u32> = words.map(|w| u32::from_le_bytes(*w)).collect();
-    matrix_instructions(&words)
+    matrix_instructions(&words, chip)
 }
 
 fn damaged(name: &str, why: &str) -> Error {

@@ -9,7 +9,7 @@
 //! | `machine=k0 registers=96 occupancy=16 ...` | numbers of a kernel's machine code |
 
 use crate::stream::{Class, Network};
-use crate::{AmdTarget, CodeObject, Model};
+use crate::{AmdTarget, Chip, CodeObject, Model};
 use rayon::prelude::*;
 use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
@@ -59,13 +59,13 @@ pub fn whole_bundle(target: &AmdTarget, built: &Built) -> Result<Vec<u8>> {
             "Rust core: MIT OR Apache-2.0".to_string(),
         ],
         code: code.collect::<Result<_>>()?,
-        more: facts(&model, &network),
+        more: facts(target.chip, &model, &network),
     };
     bundle(built, &provenance, network.sections())
 }
 
 /// Lines of the manifest.
-fn facts(model: &Model, network: &Network) -> Vec<(String, String)> {
+fn facts(chip: Chip, model: &Model, network: &Network) -> Vec<(String, String)> {
     let count = |class| network.count(class);
     let patches = format!(
         "{} constant, {} link, {} run",
@@ -74,13 +74,13 @@ fn facts(model: &Model, network: &Network) -> Vec<(String, String)> {
         count(Class::Run)
     );
     let mut out = vec![("patches".to_string(), patches)];
-    let kernels = model.code.iter().map(machine);
+    let kernels = model.code.iter().map(|code| machine(chip, code));
     out.extend(kernels.map(|line| ("machine".to_string(), line)));
     out
 }
 
 /// Numbers of a kernel's machine code: `k0 registers=96 occupancy=16 ...`.
-fn machine(code: &CodeObject) -> String {
+fn machine(chip: Chip, code: &CodeObject) -> String {
     let r = code.resources();
     let mut line = format!(
         "{} registers={} occupancy={} threads={} group_bytes={} private_bytes={} code_bytes={}",
@@ -93,7 +93,11 @@ fn machine(code: &CodeObject) -> String {
         r.code_bytes,
     );
     if let Some(matrix) = r.matrix {
-        line.push_str(&format!(" wmma={matrix}"));
+        let name = match chip {
+            Chip::Gfx942 => "mfma",
+            Chip::Gfx1100 | Chip::Gfx1201 => "wmma",
+        };
+        line.push_str(&format!(" {name}={matrix}"));
     }
     line
 }
