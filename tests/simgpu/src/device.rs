@@ -422,8 +422,6 @@ const PROPERTIES: [(u16, usize); 7] = [(0, 4), (1, 2), (2, 2), (3, 2), (4, 2), (
 const KERNARG: u16 = 3;
 const PRIVATE_SIZE: u16 = 6;
 const WAVE32: u16 = 10;
-/// Bit of the first resource word: a work-group runs on two compute units.
-const TWO_UNITS: u32 = 29;
 
 /// The first scalar registers as a descriptor wants them.
 fn user_registers(d: &Descriptor, arguments: u64) -> Result<Vec<u32>, &'static str> {
@@ -462,7 +460,6 @@ fn begin(launch: &Launch, n: u32, start: usize) -> Resident {
         w.s[126] = (u64::MAX >> (64 - active)) as u32;
         w.mode = Mode::of_rsrc1(rsrc1);
         w.next = start;
-        w.two_units = rsrc1 >> TWO_UNITS & 1 != 0;
         w.s[..launch.user.len()].copy_from_slice(&launch.user);
         // What the hardware adds comes after all registers that the descriptor announced.
         let mut at = (rsrc2 >> 1 & 31) as usize;

@@ -413,9 +413,51 @@ fn waits_and_barriers_that_are_missing_are_missed() {
     }
     let [[waits_missed, waits], [barriers_missed, barriers]] = counts;
     eprintln!("found {waits} waits and {barriers} barriers; not found: {survived:?}");
-    // Waits before a barrier are for stores to local memory, which happen at once here.
     assert!(barriers_missed == 0 && barriers >= 2, "{survived:?}");
     assert!(waits >= 4 * waits_missed, "{survived:?}");
+}
+
+/// A wave does not meet the others before they can see its stores to global memory.
+#[test]
+fn stores_are_waited_for_before_barriers() {
+    if !clang::available() {
+        eprintln!("skipped: clang-19 is missing");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let object = dir.path().join("whole.o");
+    for flag in ["-mno-cumode", "-mcumode"] {
+        clang::compile("whole.c", &["-O3".to_string(), flag.to_string()], &object);
+        let mut code = CodeObject::parse(&std::fs::read(&object).unwrap()).unwrap();
+        let run = |code: &CodeObject| {
+            let mut device = Device::new(3);
+            let code = device.load(code).unwrap();
+            let mut bench = Bench {
+                device,
+                code,
+                draw: Draw::new(3),
+            };
+            let (a, c) = (bench.map(&[0; 1024]), bench.map(&[0; 1024]));
+            bench.run("exchange", [1, 1, 1], [256, 1, 1], &[a, c])?;
+            for t in 0..256 {
+                let found = bench.device.memory.load_u32(c + 4 * u64::from(t)).unwrap();
+                assert_eq!(found, (255 - t) * 3);
+            }
+            Ok::<(), Fault>(())
+        };
+        run(&code).unwrap();
+        let function = code.functions.iter().find(|f| f.0 == "exchange").unwrap();
+        let start = function.1 as usize;
+        let (wait, barrier) = (0xBC7C_0000u32.to_le_bytes(), 0xBFBD_0000u32.to_le_bytes());
+        let body = code.image[start..].chunks(4).take_while(|w| *w != barrier);
+        let at = start + 4 * body.into_iter().position(|w| w == wait).unwrap();
+        code.image[at..at + 4].copy_from_slice(&0xBF80_0000u32.to_le_bytes());
+        let fault = run(&code).unwrap_err().to_string();
+        assert!(
+            fault.contains("global memory were not waited for"),
+            "{fault}"
+        );
+    }
 }
 
 /// Damaged code objects are read, or refused; their kernels run, or fault: nothing else.

@@ -202,8 +202,6 @@ pub struct Wave {
     pub(crate) pending: [waits::Pending; 2],
     /// Stores to global memory that were not waited for.
     pub(crate) stores: u32,
-    /// Whether the work-group runs on two compute units.
-    pub(crate) two_units: bool,
     /// Instructions executed.
     pub clock: u64,
 }
@@ -229,7 +227,6 @@ impl Wave {
             moved: [0; LANES],
             pending: Default::default(),
             stores: 0,
-            two_units: false,
             clock: 0,
         }
     }

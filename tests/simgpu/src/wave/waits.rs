@@ -97,9 +97,7 @@ impl Wave {
         if local.iter().any(|p| matches!(p.target, Target::Store)) {
             return Some("stores to local memory were not waited for before a barrier");
         }
-        // Waves of one compute unit share its cache; those of two do not.
-        (self.two_units && self.stores > 0)
-            .then_some("stores to global memory were not waited for before a barrier")
+        (self.stores > 0).then_some("stores to global memory were not waited for before a barrier")
     }
 
     fn start(&mut self, counter: Counter, target: Target, last: bool, unordered: bool) {

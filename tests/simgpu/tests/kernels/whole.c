@@ -47,6 +47,13 @@ KERNEL void matmul_wide(GLOBAL const f32 *a, GLOBAL const f4 *b, GLOBAL f4 *c, i
   }
   for (i32 r = 0; r < 4; r++) c[(row + r) * w + column] = s[r];
 }
+// Waves hand values to each other through global memory.
+KERNEL void exchange(GLOBAL u32 *a, GLOBAL u32 *c) {
+  i32 t = local_x();
+  a[t] = t * 3;
+  barrier();
+  c[t] = a[255 - t];
+}
 KERNEL void histogram(GLOBAL const u32 *a, GLOBAL u32 *bins, i32 n) {
   for (i32 i = group_x() * 64 + local_x(); i < n; i += 64 * 8) __atomic_fetch_add(bins + (a[i] & 63), 1, __ATOMIC_RELAXED);
 }
