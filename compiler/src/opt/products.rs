@@ -7,7 +7,7 @@
 //! The block is the one with the least estimated time; where that is no better than without tiles the nest is left to others. All numbers
 //! come from the target file.
 //!
-//! Example: 1024 x 1024 x 1024 becomes 16 x 8 groups of 128 threads with 8 x 8 outputs each.
+//! Example: 1024 x 1024 x 1024 becomes 16 x 8 groups of 128 threads with 8 x 4 outputs each.
 
 use super::nest::{Nest, Work};
 use super::stage::factors;
@@ -205,7 +205,8 @@ pub fn choose(sizes: Sizes, facts: &Facts, gpu: &Gpu) -> Option<Block> {
         return None;
     }
     let mut best: Option<(f64, Block)> = None;
-    for unroll in [(8, 8), (8, 4), (4, 8), (4, 4)] {
+    // Neighbouring threads read 16 bytes of a tile's row each: with more columns a thread they would meet in its banks.
+    for unroll in [(8, 4), (4, 4)] {
         for rows in [1, 2, 3, 4, 5, 6, 7, 8, 12, 16] {
             for columns in [4, 8, 16, 32] {
                 let threads = rows * columns;

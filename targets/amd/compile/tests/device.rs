@@ -11,9 +11,10 @@
 mod harness;
 
 use harness::simulated::Simulated;
-use harness::{distance, models, product, product_of_halves, ready, reference, run};
+use harness::{distance, models, product, product_of_halves, ready, reference, run, unseen};
 use tinyc_compiler::graph::{Builder, Graph};
 use tinyc_compiler::uop::DType;
+use tinyc_simgpu::wave::Counters;
 use tinyc_target_amd::Chip;
 
 #[test]
@@ -23,12 +24,12 @@ fn models_run_on_the_device() {
     };
     let (device, reference) = (Simulated::new(target), reference());
     for (name, graph) in models() {
-        println!("{name}");
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
             let far = distance(a, b);
             assert!(far < 1e-5, "{name}: output {n} is off by {far:e}");
         }
+        count(&name, &device);
     }
 }
 
@@ -52,6 +53,41 @@ fn matrix_instructions_run_on_the_device() {
         let conflicts: u64 = all.iter().map(|c| c.1.conflicts).sum();
         assert_eq!(conflicts, 0, "{all:?}");
     }
+}
+
+#[test]
+fn unseen_models_run_on_the_device() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let (device, reference) = (Simulated::new(target), reference());
+    for (name, graph) in unseen(16 << 20) {
+        let (found, expected) = (run(&graph, &device), run(&graph, &reference));
+        for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
+            let far = distance(a, b);
+            assert!(far < 1e-4, "{name}: output {n} is off by {far:e}");
+        }
+        count(&name, &device);
+    }
+}
+
+/// Prints what a model's launches did together, and the launch with the most instructions.
+fn count(name: &str, device: &Simulated) {
+    let all = device.take_counters();
+    let sum = |what: fn(&Counters) -> u64| -> u64 { all.iter().map(|c| what(&c.1)).sum() };
+    let hottest = all.iter().max_by_key(|c| c.1.total());
+    for (kernel, c) in all.iter().filter(|c| c.1.conflicts > 0) {
+        println!("{name}: {kernel}: {} conflicts", c.conflicts);
+    }
+    println!(
+        "{name}: {} instructions, {} bytes loaded, {} stored, {} LDS, {} conflicts; most: {:?}",
+        sum(Counters::total),
+        sum(|c| c.loaded),
+        sum(|c| c.stored),
+        sum(|c| c.lds),
+        sum(|c| c.conflicts),
+        hottest.map(|(kernel, c)| (kernel, c.total()))
+    );
 }
 
 fn pointwise(channels: i64, out: i64, size: i64) -> Graph {

@@ -55,6 +55,12 @@ pub fn run(graph: &Graph, target: &dyn Target) -> Vec<Vec<f32>> {
         .inputs
         .iter()
         .map(|io| {
+            if io.dtype != DType::F32 {
+                // Small numbers: indices, lengths, flags.
+                return (0..io.bytes())
+                    .map(|i| u8::from(i % io.dtype.size() == 0))
+                    .collect();
+            }
             let values = (0..io.elements()).map(|i| ((i * 37 % 101) as f32 * 0.37).sin());
             values.flat_map(f32::to_le_bytes).collect()
         })
@@ -102,17 +108,48 @@ pub fn models() -> Vec<(String, Graph)> {
         "mnist_pytorch",
         "ultraface_slim320_simpl",
         "yunet_n_320_320",
+        "silero_vad_ifless",
         "resnet18",
         "mobilenet_v2",
         "deit_tiny",
     ] {
         let path = dir.join(format!("{name}.onnx"));
         if path.is_file() {
-            let imported = load(&path, &LoadOptions::default()).unwrap();
+            // Only a recurrent model leaves shapes open.
+            let shapes = match name {
+                "silero_vad_ifless" => vec![("input", vec![1, 576]), ("state", vec![2, 1, 128])],
+                _ => Vec::new(),
+            };
+            let options = LoadOptions {
+                shapes: shapes
+                    .into_iter()
+                    .map(|(n, s)| (n.to_string(), s))
+                    .collect(),
+                ..LoadOptions::default()
+            };
+            let imported = load(&path, &options).unwrap();
             out.push((name.to_string(), imported.graph));
         }
     }
     out
+}
+
+/// Models of the folder that `TINYC_UNSEEN` names, up to so many bytes.
+pub fn unseen(most: u64) -> Vec<(String, Graph)> {
+    let Some(dir) = std::env::var_os("TINYC_UNSEEN").map(PathBuf::from) else {
+        return Vec::new();
+    };
+    let files = std::fs::read_dir(dir).unwrap().flatten();
+    let mut paths: Vec<PathBuf> = files.map(|f| f.path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    paths.retain(|p| p.metadata().is_ok_and(|m| m.len() <= most));
+    paths.sort_by_key(|p| p.metadata().map_or(0, |m| m.len()));
+    let graph = |p: &PathBuf| {
+        let name = p.file_stem()?.to_string_lossy().into_owned();
+        let imported = load(p, &LoadOptions::default()).ok()?;
+        Some((name, imported.graph))
+    };
+    paths.iter().filter_map(graph).collect()
 }
 
 /// A product of single floats and constants.
