@@ -11,6 +11,7 @@
 mod harness;
 
 use harness::{build, product_of_halves, ready};
+use object::{Object, ObjectSegment};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tinyc_compiler::graph::Graph;
@@ -86,6 +87,24 @@ fn its_sections_fit_together() {
     assert_eq!(needs.stream_words * 4, stream.len() as u64);
     assert!(unpatched(stream).is_some());
     assert_eq!(unpatched(bundle.section(Kind::Image).unwrap().bytes), None);
+}
+
+#[test]
+fn the_program_beside_the_bundle_is_small() {
+    let Some(target) = ready(Chip::Gfx1100) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(emit(&target, mnist(), dir.path())).unwrap();
+    let file = object::File::parse(&bytes[..]).unwrap();
+    let code: u64 = file
+        .segments()
+        .filter(
+            |s| matches!(s.flags(), object::SegmentFlags::Elf { p_flags, .. } if p_flags.0 & 1 != 0),
+        )
+        .map(|s| s.size())
+        .sum();
+    assert!(code > 0 && code <= 64 << 10, "{code} bytes of code");
 }
 
 #[test]
