@@ -109,6 +109,11 @@ fn an_artifact_runs_on_the_simulated_device() {
     ]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(numbers(&output).len(), 10);
+    if !Path::new("/dev/kfd").exists() {
+        let real = tinyc(&["run", &artifact, "--inputs", &input, "-o", &to]);
+        assert_eq!(real.code, Some(5), "{}", real.stderr);
+        assert!(real.stderr.contains("--simulate"), "{}", real.stderr);
+    }
     let profile = tinyc(&["profile", "--simulate", &artifact, "--json"]);
     assert_eq!(profile.code, Some(0), "{}", profile.stderr);
     let json: serde_json::Value = serde_json::from_str(&profile.stdout).expect("JSON");

@@ -90,6 +90,11 @@ fn run_executable(args: &Args, arrays: &[Weight]) -> Result<Exit> {
         .map_err(|e| Error::environment(format!("cannot run {}: {e}", args.model)))?;
     match status.code() {
         Some(0) => Ok(Exit::Success),
+        // It said itself what this machine lacks.
+        Some(5) => Err(
+            Error::environment(format!("{} cannot run here", args.model))
+                .help("an artifact for a GPU also runs on the simulated one: --simulate"),
+        ),
         Some(code) => Err(Error::model(format!(
             "{} ended with exit code {code}",
             args.model
