@@ -43,6 +43,7 @@ pub fn multiply(
         let room = |extent: i64, size: i64| (extent + size - 1) / size * size * 3 <= extent * 4;
         t.factors == dtype
             && same
+            && widened(work, nest)
             && room(sizes.rows, rows)
             && room(sizes.columns, columns)
             && sizes.steps % depth == 0
