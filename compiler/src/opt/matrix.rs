@@ -12,7 +12,7 @@ use super::products::{Product, Sizes, find, seconds};
 use super::stage::factors;
 use super::workgroups::{covered, flatten_many, split_into};
 use crate::target::{Facts, Gpu, MatrixTile};
-use crate::uop::{Axis, FreeRanges, UopId};
+use crate::uop::{Axis, Binary, DType, FreeRanges, Op, UopId};
 
 /// How much faster than other products matrix instructions are, about.
 const FASTER: f64 = 2.0;
@@ -137,6 +137,7 @@ pub fn tensor_core(
         return Err(none.into());
     };
     if shape.iter().any(|&s| s < 1)
+        || !widened(work, nest)
         || product
             .factors
             .iter()
@@ -163,6 +164,21 @@ pub fn tensor_core(
         shape: shape.map(|s| s as u32),
     });
     Ok(outer)
+}
+
+/// True when the only sum of a nest multiplies single floats, both of them conversions of halves: sums of halves themselves round otherwise.
+fn widened(work: &Work<'_>, nest: &Nest) -> bool {
+    let g = &work.g;
+    let [reduce] = work.reduces(nest)[..] else {
+        return false;
+    };
+    let value = g.src(reduce)[0];
+    let single = DType::F32.scalar();
+    let half = |&id: &UopId| {
+        let from = g.src(id).first().map(|&s| g.ty(s).scalar);
+        g.op(id) == Op::Cast && g.ty(id) == single && matches!(from, Some(DType::F16 | DType::BF16))
+    };
+    g.op(value) == Op::Binary(Binary::Mul) && g.ty(value) == single && g.src(value).iter().all(half)
 }
 
 /// The block with the least estimated time.
