@@ -210,7 +210,13 @@ fn caller(len: usize) -> u64 {
 #[test]
 fn two_contexts_share_a_process() {
     let Some(small) = small() else { return };
-    let io = Simulated::new(settings(11, true));
+    for seed in 0..6 {
+        share_a_process(&small, seed);
+    }
+}
+
+fn share_a_process(small: &Small, seed: u64) {
+    let io = Simulated::new(settings(seed, true));
     let mut a = small.open(&io, options()).unwrap();
     let mut b = small.open(&io, options()).unwrap();
     let inputs = [small.input(0.1), small.input(0.9)];

@@ -110,6 +110,8 @@ pub struct Queue {
     acquired: bool,
     /// Whether the host's data path was flushed since.
     flushed: bool,
+    /// Whether kernels of this queue ran since it wrote caches back.
+    unwritten: bool,
     /// Names of kernels by the address of their first instruction.
     pub names: HashMap<u64, String>,
     /// Interrupts, in order.
@@ -129,6 +131,7 @@ impl Queue {
             clock: 1,
             acquired: false,
             flushed: false,
+            unwritten: false,
             names: HashMap::new(),
             interrupts: Vec::new(),
             counters: Vec::new(),
@@ -222,9 +225,11 @@ impl Queue {
                 self.flush(device)?;
                 if flush & flush::GL2_WB != 0 {
                     device.memory.write_back();
+                    self.unwritten = false;
                 }
                 let dirty = device.memory.dirty();
-                if *store != Store::Nothing && dirty > 0 {
+                // Lines that kernels of other queues stored are those queues' matter.
+                if *store != Store::Nothing && self.unwritten && dirty > 0 {
                     return Err(
                         format!("{dirty} lines of results were not written back before").into(),
                     );
@@ -311,6 +316,7 @@ impl Queue {
         }
         if bits & gcr::GL2_WB != 0 {
             device.memory.write_back();
+            self.unwritten = false;
         }
         Ok(())
     }
@@ -324,6 +330,7 @@ impl Queue {
         self.draw.shuffle(&mut pending);
         let mut done = Vec::new();
         for (n, launch) in pending {
+            self.unwritten = true;
             let counters = device.run(&launch)?;
             self.clock += counters.total();
             done.push((n, (launch.name, counters)));
