@@ -35,11 +35,12 @@ pub fn substitute_all(g: &mut Uops, roots: &[UopId], map: &FxHashMap<UopId, UopI
                 _ => false,
             };
             if bound && to != *old {
-                src.extend(
-                    g.toposort(&[to])
-                        .into_iter()
-                        .filter(|&r| matches!(g.op(r), Op::Range { .. })),
-                );
+                // Several ranges may become digits of one.
+                for r in g.toposort(&[to]) {
+                    if matches!(g.op(r), Op::Range { .. }) && !src[1..].contains(&r) {
+                        src.push(r);
+                    }
+                }
             } else {
                 src.push(to);
             }
