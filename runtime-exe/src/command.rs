@@ -294,14 +294,18 @@ fn machine(bundle: &Bundle<'_>, out: &mut Output) {
     let number = |v: &str| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit());
     out.text("\"machine\": [");
     for (i, line) in lines.enumerate() {
-        let mut words = line.split(' ');
+        let mut words = tinyc_runtime::bundle::pieces(line, b' ');
         out.text(if i == 0 { "" } else { ", " })
             .text("{\"kernel\": \"")
             .json(words.next().unwrap_or(""))
             .text("\"");
-        let numbers = words.filter_map(|w| w.split_once('='));
-        for (key, value) in numbers.filter(|(_, v)| number(v)) {
-            out.text(", \"").json(key).text("\": ").text(value);
+        for word in words {
+            let mut sides = tinyc_runtime::bundle::pieces(word, b'=');
+            if let (Some(key), Some(value)) = (sides.next(), sides.next())
+                && number(value)
+            {
+                out.text(", \"").json(key).text("\": ").text(value);
+            }
         }
         out.text("}");
     }

@@ -163,6 +163,12 @@ pub struct Section<'a> {
     pub digest: [u8; 32],
 }
 
+/// Text between an ASCII separator. Core's own `split` may panic as far as a compiler can tell, and nothing in a runtime may.
+pub fn pieces(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let parts = text.as_bytes().split(move |&b| b == separator);
+    parts.filter_map(|part| core::str::from_utf8(part).ok())
+}
+
 /// A bundle whose header is sound.
 #[derive(Debug, Clone, Copy)]
 pub struct Bundle<'a> {
@@ -269,8 +275,7 @@ impl<'a> Bundle<'a> {
     /// All values of a key of the manifest.
     pub fn values<'k>(&self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
         let text = self.manifest().unwrap_or("");
-        text.lines()
-            .filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
+        pieces(text, b'\n').filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
     }
 
     /// Launches, places and tensors, checked against each other.
