@@ -57,6 +57,9 @@ fn network(case: &Case) -> Graph {
         b.floats(&format!("w{seed}"), dims, &values)
             .expect("weight")
     };
+    // What reads the input itself is not tiled: its channels are not next to each other.
+    let w = weight(&mut b, &[c, c, 1, 1], 5);
+    let x = b.push(conv(&[(0, 0); 2]), &[x, w]).expect("conv");
     let w = weight(&mut b, &[m, c, 3, 3], 2);
     let bias = weight(&mut b, &[m], 3);
     let mut y = b.push(conv(&case.pads), &[x, w, bias]).expect("conv");
