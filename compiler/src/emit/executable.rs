@@ -9,6 +9,10 @@
 use super::bundle::seal;
 use crate::diag::{Error, Result};
 use crate::target::EmittedFile;
+use object::LittleEndian;
+use object::elf::{FileHeader64, PT_LOAD, ProgramHeader64, SHT_NOBITS, SectionHeader64};
+use object::pod::{Pod, slice_from_bytes_mut};
+use object::read::elf::FileHeader;
 use std::io::Write;
 use std::path::Path;
 use tinyc_runtime::elf;
@@ -26,12 +30,6 @@ pub struct Parts {
     /// What follows it: names and table of the sections.
     pub tail: Vec<u8>,
 }
-
-/// Fields of an ELF file that are changed, as places in it.
-const SECTION_TABLE: usize = 0x28;
-const SECTION_COUNT: usize = 0x3c;
-const PROGRAM_TABLE: usize = 0x20;
-const PROGRAM_COUNT: usize = 0x38;
 
 /// Joins an executable and a bundle.
 ///
@@ -97,51 +95,51 @@ fn wrong(why: &str) -> Error {
     Error::bug(format!("the linked replay program: {why}"))
 }
 
-fn number<const N: usize>(file: &[u8], at: usize) -> Result<u64> {
-    let bytes = file.get(at..at + N).ok_or_else(|| wrong("it is cut off"))?;
-    let mut all = [0; 8];
-    all[..N].copy_from_slice(bytes);
-    Ok(u64::from_le_bytes(all))
+/// The file's header.
+fn header(file: &[u8]) -> Result<FileHeader64<LittleEndian>> {
+    let header = FileHeader64::<LittleEndian>::parse(file).map_err(|e| wrong(&e.to_string()))?;
+    Ok(*header)
 }
 
-fn set(file: &mut [u8], at: usize, value: u64) -> Result<()> {
-    let place = file.get_mut(at..at + 8);
-    place
-        .ok_or_else(|| wrong("it is cut off"))?
-        .copy_from_slice(&value.to_le_bytes());
-    Ok(())
+/// A table of `count` entries at `at`.
+fn table<T: Pod>(file: &mut [u8], at: u64, count: u16) -> Result<&mut [T]> {
+    let bytes = file.get_mut(at as usize..);
+    let found = bytes.and_then(|b| slice_from_bytes_mut(b, count.into()).ok());
+    Ok(found.ok_or_else(|| wrong("it is cut off"))?.0)
 }
 
 /// Gives the segment at `start` the size of the bundle.
 fn resize_segment(file: &mut [u8], start: u64, bytes: u64) -> Result<()> {
-    let table = number::<8>(file, PROGRAM_TABLE)? as usize;
-    for index in 0..number::<2>(file, PROGRAM_COUNT)? as usize {
-        let entry = table + index * 56;
-        let (kind, offset) = (number::<4>(file, entry)?, number::<8>(file, entry + 8)?);
-        if kind == 1 && offset == start {
-            set(file, entry + 32, bytes)?;
-            return set(file, entry + 40, bytes);
-        }
-    }
-    Err(wrong("the bundle has no segment of its own"))
+    let (h, le) = (header(file)?, LittleEndian);
+    let segments: &mut [ProgramHeader64<LittleEndian>] =
+        table(file, h.e_phoff.get(le), h.e_phnum.get(le))?;
+    let mut segments = segments.iter_mut();
+    let own = segments.find(|s| s.p_type.get(le) == PT_LOAD && s.p_offset.get(le) == start);
+    let own = own.ok_or_else(|| wrong("the bundle has no segment of its own"))?;
+    own.p_filesz.set(le, bytes);
+    own.p_memsz.set(le, bytes);
+    Ok(())
 }
 
 /// Moves sections behind the bundle and their table.
 fn move_sections(file: &mut [u8], start: u64, end: u64, bytes: u64, shift: u64) -> Result<()> {
-    let table = number::<8>(file, SECTION_TABLE)?;
-    if table < end {
+    let (mut h, le) = (header(file)?, LittleEndian);
+    let at = h.e_shoff.get(le);
+    if at < end {
         return Err(wrong("its section table lies before the bundle"));
     }
-    for index in 0..number::<2>(file, SECTION_COUNT)? as usize {
-        let entry = table as usize + index * 64;
-        let offset = number::<8>(file, entry + 0x18)?;
-        // A section without bytes in the file (kind 8) may claim any place.
-        let empty = number::<4>(file, entry + 4)? == 8 || number::<8>(file, entry + 0x20)? == 0;
+    let sections: &mut [SectionHeader64<LittleEndian>] = table(file, at, h.e_shnum.get(le))?;
+    for section in sections {
+        let offset = section.sh_offset.get(le);
+        // A section without bytes in the file may claim any place.
+        let empty = section.sh_type.get(le) == SHT_NOBITS || section.sh_size.get(le) == 0;
         if offset == start && !empty {
-            set(file, entry + 0x20, bytes)?;
+            section.sh_size.set(le, bytes);
         } else if offset >= end {
-            set(file, entry + 0x18, offset + shift)?;
+            section.sh_offset.set(le, offset + shift);
         }
     }
-    set(file, SECTION_TABLE, table + shift)
+    h.e_shoff.set(le, at + shift);
+    table::<FileHeader64<LittleEndian>>(file, 0, 1)?[0] = h;
+    Ok(())
 }

@@ -3,7 +3,8 @@
 //! In: a nest with one reduce that sums a product. Out: the nest with its vector range, its unrolled rows and
 //! vectors, and its loop order; or several, where a tile does not divide. The tile is the one with the
 //! least estimated time in which the accumulators fit the registers: each step of the reduce loop costs the
-//! larger of its multiply-adds, its loads and the latency of a dependent multiply-add. Vector blocks are
+//! largest of its multiply-adds, its loads, the latency of a dependent multiply-add, and of the weights that a long panel brings
+//! from the second-level cache. Vector blocks are
 //! outermost, so that the packed weights of one block stay in cache while all rows pass.
 
 use super::cache::{self, Blocking, Roles};
@@ -221,9 +222,6 @@ fn find_product(work: &Work<'_>, nest: &Nest, range: UopId) -> Option<Product> {
 /// Vectors of a usual tile, to estimate how many panels there are.
 const PANEL: i64 = 3;
 
-/// Bytes of weights that a cycle brings from the second-level cache while a tile computes.
-const PANEL_BYTES: f64 = 20.0;
-
 fn find_roles(work: &Work<'_>, nest: &Nest, product: &Product) -> Roles {
     let only = |one: UopId, other: UopId| -> Vec<UopId> {
         let mut loops = work.loops(nest);
@@ -363,6 +361,9 @@ fn tile_rows(
     }
     out
 }
+
+/// Bytes of weights that a cycle brings from the second-level cache while a tile computes.
+const PANEL_BYTES: f64 = 20.0;
 
 /// Rows and vectors with the least estimated time over the whole extent.
 fn choose_tile(rows: i64, vectors: i64, steps: i64, depthwise: bool, facts: &Facts) -> (i64, i64) {

@@ -8,7 +8,7 @@
 
 use super::nest::{Nest, Work};
 use super::opts::Opt;
-use super::products::{Product, Sizes, find, seconds};
+use super::products::{Block, Product, Sizes, attempt, find, seconds};
 use super::stage::factors;
 use super::workgroups::{covered, flatten_many, split_into};
 use crate::target::{Facts, Gpu, MatrixTile};
@@ -16,13 +16,6 @@ use crate::uop::{Axis, Binary, DType, FreeRanges, Op, UopId};
 
 /// How much faster than other products matrix instructions are, about.
 const FASTER: f64 = 2.0;
-
-/// Tiles of a wave and waves of a group, down and across.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    tiles: (i64, i64),
-    waves: (i64, i64),
-}
 
 /// Marks the loops of a sum of products of halves and spreads the others over groups; false where instructions do not fit.
 pub fn multiply(
@@ -54,23 +47,10 @@ pub fn multiply(
     if work.choices.simple {
         return false;
     }
-    let (mark, before) = (work.mark(), nest.clone());
-    let given = work
-        .choices
-        .block
-        .map(|[down, across, rows, columns]| Block {
-            tiles: (down, across),
-            waves: (rows, columns),
-        });
-    let legal = |b: &Block| b.tiles.0.min(b.tiles.1).min(b.waves.0).min(b.waves.1) > 0;
-    let given = given.filter(legal);
-    let block = given.unwrap_or_else(|| choose(sizes, tile, facts, gpu));
-    if share(work, nest, product, tile, block).is_none() {
-        work.back_to(mark);
-        *nest = before;
-        return false;
-    }
-    true
+    let block = Block::given(work).unwrap_or_else(|| choose(sizes, tile, facts, gpu));
+    attempt(work, nest, |work, nest| {
+        share(work, nest, product, tile, block)
+    })
 }
 
 fn share(
@@ -87,8 +67,8 @@ fn share(
     let shape = tile.shape.map(i64::from);
     let [rows, columns, steps] = tensor_core(work, nest, shape).ok()?;
     let sides = [
-        (rows, block.tiles.0, block.waves.0),
-        (columns, block.tiles.1, block.waves.1),
+        (rows, block.each.0, block.count.0),
+        (columns, block.each.1, block.count.1),
     ];
     for (range, tiles, waves) in sides {
         let Some(range) = range else { continue };
@@ -101,7 +81,7 @@ fn share(
             _ => split_into(work, nest, range, waves, Axis::Local),
         });
     }
-    let together = block.waves.0 * block.waves.1 > 1;
+    let together = block.count.0 * block.count.1 > 1;
     if let Some(range) = steps.filter(|_| together) {
         let each = [4, 2]
             .into_iter()
@@ -188,7 +168,10 @@ fn choose(sizes: Sizes, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> Block {
     let mut best = None;
     for tiles in [(1, 1), (2, 2), (4, 2), (2, 4), (4, 4)] {
         for waves in [(1, 1), (1, 2), (2, 1), (2, 2), (4, 2), (2, 4)] {
-            let block = Block { tiles, waves };
+            let block = Block {
+                each: tiles,
+                count: waves,
+            };
             let sums = tiles.0 * tiles.1 * rows * columns / wave;
             let held = (tiles.0 * rows + tiles.1 * columns) * depth / (wave * 2) * 2;
             let threads = waves.0 * waves.1 * wave;
@@ -205,8 +188,8 @@ fn choose(sizes: Sizes, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> Block {
     }
     best.map_or(
         Block {
-            tiles: (1, 1),
-            waves: (1, 1),
+            each: (1, 1),
+            count: (1, 1),
         },
         |b| b.1,
     )
@@ -216,10 +199,10 @@ fn choose(sizes: Sizes, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> Block {
 fn estimate(sizes: Sizes, block: Block, tile: &MatrixTile, facts: &Facts, gpu: &Gpu) -> f64 {
     let [rows, columns, _] = tile.shape.map(i64::from);
     let ceil = |a: i64, b: i64| ((a + b - 1) / b) as f64;
-    let (down, across) = (rows * block.tiles.0, columns * block.tiles.1);
-    let (all_down, all_across) = (down * block.waves.0, across * block.waves.1);
+    let (down, across) = (rows * block.each.0, columns * block.each.1);
+    let (all_down, all_across) = (down * block.count.0, across * block.count.1);
     let groups = ceil(sizes.rows, all_down) * ceil(sizes.columns, all_across) * sizes.batch as f64;
-    let waves = (block.waves.0 * block.waves.1) as f64;
+    let waves = (block.count.0 * block.count.1) as f64;
     let lanes = f64::from(gpu.wave_lanes);
     let steps = sizes.steps as f64;
     // Per lane: products of a step, and the bytes of its rows and columns, which come through the caches when they are not shared.

@@ -56,11 +56,40 @@ impl Product {
     }
 }
 
-/// How a group shares its block: rows and columns of a thread, rows and columns of threads.
+/// How a group shares its block, down and across.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    unroll: (i64, i64),
-    threads: (i64, i64),
+    /// What one has in registers: outputs of a thread, or tiles of a wave.
+    pub each: (i64, i64),
+    /// How many there are: threads, or waves.
+    pub count: (i64, i64),
+}
+
+impl Block {
+    /// The block that a search asks for, where it makes sense.
+    pub fn given(work: &Work<'_>) -> Option<Block> {
+        let sizes = work.choices.block?;
+        let [down, across, rows, columns] = sizes;
+        (sizes.into_iter().min() > Some(0)).then_some(Block {
+            each: (down, across),
+            count: (rows, columns),
+        })
+    }
+}
+
+/// Changes a nest, or leaves it as it was. True where it is changed.
+pub fn attempt(
+    work: &mut Work<'_>,
+    nest: &mut Nest,
+    change: impl FnOnce(&mut Work<'_>, &mut Nest) -> Option<()>,
+) -> bool {
+    let (mark, before) = (work.mark(), nest.clone());
+    let done = change(work, nest).is_some();
+    if !done {
+        work.back_to(mark);
+        *nest = before;
+    }
+    done
 }
 
 /// Sizes of a product.
@@ -91,25 +120,13 @@ pub fn multiply(
     let Some(&step) = STEPS.iter().find(|&s| sizes.steps % s == 0) else {
         return false;
     };
-    let given = work
-        .choices
-        .block
-        .map(|[down, across, rows, columns]| Block {
-            unroll: (down, across),
-            threads: (rows, columns),
-        });
-    let legal = |b: &Block| b.unroll.0.min(b.unroll.1).min(b.threads.0).min(b.threads.1) > 0;
-    let chosen = given.filter(legal).or_else(|| choose(sizes, facts, gpu));
+    let chosen = Block::given(work).or_else(|| choose(sizes, facts, gpu));
     let Some(block) = chosen.filter(|_| !work.choices.simple) else {
         return false;
     };
-    let (mark, before) = (work.mark(), nest.clone());
-    if share(work, nest, &product, block, step).is_none() {
-        work.back_to(mark);
-        *nest = before;
-        return false;
-    }
-    true
+    attempt(work, nest, |work, nest| {
+        share(work, nest, &product, block, step)
+    })
 }
 
 fn share(
@@ -121,8 +138,8 @@ fn share(
 ) -> Option<()> {
     let mut groups = product.both.clone();
     let sides = [
-        (&product.rows, block.unroll.0, block.threads.0),
-        (&product.columns, block.unroll.1, block.threads.1),
+        (&product.rows, block.each.0, block.count.0),
+        (&product.columns, block.each.1, block.count.1),
     ];
     for (ranges, unroll, threads) in sides {
         let range = flatten_many(work, nest, ranges).ok()?;
@@ -211,8 +228,8 @@ pub fn choose(sizes: Sizes, facts: &Facts, gpu: &Gpu) -> Option<Block> {
             for columns in [4, 8, 16, 32] {
                 let threads = rows * columns;
                 let block = Block {
-                    unroll,
-                    threads: (rows, columns),
+                    each: unroll,
+                    count: (rows, columns),
                 };
                 if threads % i64::from(gpu.wave_lanes) != 0 || !fits(block, gpu) {
                     continue;
@@ -229,13 +246,10 @@ pub fn choose(sizes: Sizes, facts: &Facts, gpu: &Gpu) -> Option<Block> {
 
 /// True when the threads, registers and memory of a block are within the target's limits.
 fn fits(block: Block, gpu: &Gpu) -> bool {
-    let (rows, columns) = (
-        block.unroll.0 * block.threads.0,
-        block.unroll.1 * block.threads.1,
-    );
-    let threads = block.threads.0 * block.threads.1;
+    let (rows, columns) = (block.each.0 * block.count.0, block.each.1 * block.count.1);
+    let threads = block.count.0 * block.count.1;
     let bytes = (rows + columns + 8) * STEPS[0] * 4;
-    let registers = block.unroll.0 * block.unroll.1 + 2 * (block.unroll.0 + block.unroll.1) + 32;
+    let registers = block.each.0 * block.each.1 + 2 * (block.each.0 + block.each.1) + 32;
     threads <= i64::from(gpu.group_threads).min(256)
         && bytes * 2 <= i64::from(gpu.group_memory_bytes)
         && registers <= i64::from(gpu.thread_registers)
@@ -245,10 +259,10 @@ fn fits(block: Block, gpu: &Gpu) -> bool {
 /// Seconds with tiles.
 fn estimate(sizes: Sizes, block: Block, facts: &Facts, gpu: &Gpu) -> f64 {
     let ceil = |a: i64, b: i64| ((a + b - 1) / b) as f64;
-    let (down, across) = block.unroll;
-    let (rows, columns) = (down * block.threads.0, across * block.threads.1);
+    let (down, across) = block.each;
+    let (rows, columns) = (down * block.count.0, across * block.count.1);
     let groups = ceil(sizes.rows, rows) * ceil(sizes.columns, columns) * sizes.batch as f64;
-    let threads = (block.threads.0 * block.threads.1) as f64;
+    let threads = (block.count.0 * block.count.1) as f64;
     let (steps, down, across) = (sizes.steps as f64, down as f64, across as f64);
     // Instructions of a thread for a step: products, loads of 16 bytes from the group's memory that take two turns each, and its part of
     // filling it.

@@ -110,68 +110,22 @@ fn windows_times(
     Ok(y)
 }
 
-/// Zeros between the elements of x, then a convolution with the flipped kernel: a gather, so that every
-/// result is written once.
+/// A transposed convolution with stride `s` as one convolution without: tap `s * t + r` reaches the outputs of phase `r` only, so each
+/// phase is a group of output channels, and no product with a zero is computed. Phases are put side by side afterwards. Only dilated
+/// taps with a stride put zeros between the elements of x first.
 pub fn conv_transpose(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<TensorId> {
-    let apart = a.strides.iter().any(|&s| s > 1);
-    if apart && a.dilations.iter().all(|&d| d == 1) && a.pads.iter().all(|p| p.0 >= 0) {
-        return by_phases(b, a, src);
-    }
     let (mut x, w) = (src[0], src[1]);
     let wd = b.dims(w)?;
     let spatial = wd.len() - 2;
-    for i in 0..spatial {
-        let axis = 2 + i;
-        if a.strides[i] > 1 {
-            let dims = b.dims(x)?;
-            let mut apart = dims.clone();
-            apart.insert(axis + 1, 1);
-            let v = b.reshape(x, &apart)?;
-            let mut pads = vec![(0, 0); apart.len()];
-            pads[axis + 1] = (0, a.strides[i] - 1);
-            let v = b.pad(v, &pads, 0.0)?;
-            let mut joined = dims.clone();
-            joined[axis] *= a.strides[i];
-            let v = b.reshape(v, &joined)?;
-            x = b.slice(v, axis, 0, (dims[axis] - 1) * a.strides[i] + 1)?;
-        }
-        let reach = a.dilations[i] * (wd[axis] - 1);
-        let (low, high) = (reach - a.pads[i].0, reach - a.pads[i].1);
-        let length = b.dims(x)?[axis];
-        let (cut_low, cut_high) = ((-low).max(0), (-high).max(0));
-        x = b.slice(x, axis, cut_low, length - cut_low - cut_high)?;
-        let mut pads = vec![(0, 0); 2 + spatial];
-        pads[axis] = (low.max(0), high.max(0));
-        x = b.pad(x, &pads, 0.0)?;
-    }
     let (c, own) = (wd[0], wd[1]);
-    let axes: Vec<usize> = (2..2 + spatial).collect();
-    let w = if axes.is_empty() {
-        w
-    } else {
-        b.push(Op::Flip(axes), &[w])?
-    };
-    let mut grouped = vec![a.groups, c / a.groups, own];
-    grouped.extend(&wd[2..]);
-    let w = b.reshape(w, &grouped)?;
-    let mut perm = vec![0, 2, 1];
-    perm.extend(3..3 + spatial);
-    let w = b.permute(w, &perm)?;
-    let mut shape = vec![a.groups * own, c / a.groups];
-    shape.extend(&wd[2..]);
-    let w = b.reshape(w, &shape)?;
-    let ones = vec![1; spatial];
-    let y = windows_times(b, x, w, &ones, &a.dilations, a.groups)?;
-    add_bias(b, y, src.get(2).copied())
-}
-
-/// A transposed convolution with stride `s` as one convolution without: tap `s * t + r` reaches the outputs of phase `r` only, so each
-/// phase is a group of output channels, and no product with a zero is computed. Phases are put side by side afterwards.
-fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<TensorId> {
-    let (mut x, w) = (src[0], src[1]);
-    let (xd, wd) = (b.dims(x)?, b.dims(w)?);
-    let spatial = wd.len() - 2;
-    let (c, own, s) = (wd[0], wd[1], &a.strides);
+    let mut strides = a.strides.clone();
+    for (i, stride) in strides.iter_mut().enumerate() {
+        if *stride > 1 && a.dilations[i] > 1 {
+            x = spread(b, x, 2 + i, *stride)?;
+            *stride = 1;
+        }
+    }
+    let s = &strides;
     let taps: Vec<i64> = (0..spatial)
         .map(|i| (wd[2 + i] + s[i] - 1).div_euclid(s[i]))
         .collect();
@@ -183,9 +137,11 @@ fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<Ten
         shape.extend([taps[i], s[i]]);
     }
     let w = b.pad(w, &pads, 0.0)?;
-    let w = b.reshape(w, &shape)?;
+    let mut w = b.reshape(w, &shape)?;
     let tap_axes: Vec<usize> = (0..spatial).map(|i| 3 + 2 * i).collect();
-    let w = b.push(Op::Flip(tap_axes.clone()), &[w])?;
+    if !tap_axes.is_empty() {
+        w = b.push(Op::Flip(tap_axes.clone()), &[w])?;
+    }
     let mut perm = vec![0];
     perm.extend((0..spatial).map(|i| 4 + 2 * i));
     perm.extend([2, 1]);
@@ -199,11 +155,13 @@ fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<Ten
     // Outputs `s * m + r - pad` of all `m` from the first to the last that are wanted.
     let mut wanted = Vec::new();
     for i in 0..spatial {
-        let (pad, length) = (a.pads[i].0, xd[2 + i]);
-        let out = (length - 1) * s[i] + wd[2 + i] - pad - a.pads[i].1;
+        let (pad, length) = (a.pads[i].0, b.dims(x)?[2 + i]);
+        let reach = a.dilations[i] * (wd[2 + i] - 1);
+        let out = (length - 1) * s[i] + reach + 1 - pad - a.pads[i].1;
         let first = pad.div_euclid(s[i]);
         let last = (pad + out - 1).div_euclid(s[i]);
-        let (low, high) = (taps[i] - 1 - first, last - (length - 1));
+        let low = a.dilations[i] * (taps[i] - 1) - first;
+        let high = last - (length - 1);
         let (cut_low, cut_high) = ((-low).max(0), (-high).max(0));
         x = b.slice(x, 2 + i, cut_low, length - cut_low - cut_high)?;
         let mut pads = vec![(0, 0); 2 + spatial];
@@ -212,7 +170,7 @@ fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<Ten
         wanted.push((pad - s[i] * first, out));
     }
     let ones = vec![1; spatial];
-    let z = windows_times(b, x, w, &ones, &ones, a.groups)?;
+    let z = windows_times(b, x, w, &ones, &a.dilations, a.groups)?;
 
     let zd = b.dims(z)?;
     let mut shape = vec![zd[0], a.groups];
@@ -231,6 +189,21 @@ fn by_phases(b: &mut Builder, a: &ConvTranspose, src: &[TensorId]) -> Result<Ten
     }
     b.set_channels(y, Some(1));
     add_bias(b, y, src.get(2).copied())
+}
+
+/// `by - 1` zeros between the elements along an axis.
+fn spread(b: &mut Builder, x: TensorId, axis: usize, by: i64) -> Result<TensorId> {
+    let dims = b.dims(x)?;
+    let mut apart = dims.clone();
+    apart.insert(axis + 1, 1);
+    let v = b.reshape(x, &apart)?;
+    let mut pads = vec![(0, 0); apart.len()];
+    pads[axis + 1] = (0, by - 1);
+    let v = b.pad(v, &pads, 0.0)?;
+    let mut joined = dims.clone();
+    joined[axis] *= by;
+    let v = b.reshape(v, &joined)?;
+    b.slice(v, axis, 0, (dims[axis] - 1) * by + 1)
 }
 
 /// `out[.., m, n] = sum over k of a[.., m, k] * b[.., k, n]`, batch axes broadcast.

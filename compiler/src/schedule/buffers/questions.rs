@@ -149,18 +149,15 @@ impl Analysis<'_> {
 
     /// True when an index divides anything. Example: the rows `y / 2` that a pixel shuffle reads.
     pub(super) fn divides(&self, index: &[UopId]) -> bool {
-        let divides = |op: U| matches!(op, U::Binary(Binary::FloorDiv | Binary::FloorMod));
-        let mut nodes = index.iter().flat_map(|&i| self.g.toposort(&[i]));
-        nodes.any(|n| divides(self.g.op(n)))
+        let nodes = self.g.toposort(index);
+        nodes.into_iter().any(|n| is_division(self.g.op(n)))
     }
 
     /// True when an index divides something else than a range or its digits: loops cannot be split so that it becomes a sum of ranges.
     /// Example: `(y + 1) / 2`.
     pub(super) fn divides_a_sum(&mut self, index: &[UopId]) -> bool {
-        let divides = |op: U| matches!(op, U::Binary(Binary::FloorDiv | Binary::FloorMod));
         index.iter().any(|&i| {
-            let nodes = self.g.toposort(&[i]);
-            if !nodes.iter().any(|&n| divides(self.g.op(n))) {
+            if !self.divides(&[i]) {
                 return false;
             }
             // What rules do not simplify is not simple.
@@ -169,8 +166,8 @@ impl Analysis<'_> {
             };
             self.g.toposort(&[simple]).into_iter().any(|n| {
                 let of = self.g.src(n).first().copied().unwrap_or(n);
-                divides(self.g.op(n))
-                    && !divides(self.g.op(of))
+                is_division(self.g.op(n))
+                    && !is_division(self.g.op(of))
                     && !matches!(self.g.op(of), U::Range { .. })
             })
         })
@@ -181,4 +178,8 @@ impl Analysis<'_> {
         let buffer = self.g.param(id.0, DType::Index);
         self.g.load(buffer, at)
     }
+}
+
+fn is_division(op: U) -> bool {
+    matches!(op, U::Binary(Binary::FloorDiv | Binary::FloorMod))
 }
