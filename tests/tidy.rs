@@ -47,7 +47,6 @@ const UNSAFE: &[&str] = &[
     "targets/amd/replay/",
     "targets/cpu/replay/",
     "runtime-min/",
-    "runtime-exe/",
     "templates/",
     "tests/simgpu/src/kfd/",
     "tests/simgpu/src/memory.rs",
@@ -97,7 +96,6 @@ fn sources() -> Vec<Source> {
     let mut dirs: Vec<PathBuf> = [
         "compiler",
         "runtime-min",
-        "runtime-exe",
         "targets",
         "models",
         "tests",
@@ -325,6 +323,35 @@ fn open_ends_name_an_issue() {
         "write TODO(#N) with the number of an issue, or do it",
         &found,
     );
+}
+
+/// A newcomer sees the whole house from its door.
+#[test]
+fn the_top_level_is_fixed() {
+    let known = [
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "benches",
+        "compiler",
+        "docs",
+        "models",
+        "runtime-min",
+        "target",
+        "targets",
+        "templates",
+        "tests",
+    ];
+    let entries = std::fs::read_dir(root()).expect("readable folder");
+    let names = entries.map(|e| e.expect("readable entry").file_name());
+    let names = names.map(|n| n.to_string_lossy().into_owned());
+    let found: Vec<String> = names
+        .filter(|n| !n.starts_with('.') && !known.contains(&n.as_str()))
+        .collect();
+    report("nothing else on the top level", &found);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | [`mod@bench`] | timing |
 //! | [`command`] | arguments, exit codes |
 //! | [`own`] | the bundle of the running executable |
+//! | `start` | entry point, arguments, panic handler (feature `exe`) |
 //! | `functions` | `memcpy` and the like (feature `exe`) |
 #![no_std]
 
@@ -21,6 +22,8 @@ pub mod command;
 pub mod functions;
 pub mod output;
 pub mod own;
+#[cfg(all(feature = "exe", not(test)))]
+pub mod start;
 pub mod sys;
 
 use tinyc_runtime::Program;

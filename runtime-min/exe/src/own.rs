@@ -1,16 +1,43 @@
 //! The bundle of the executable that runs.
 //!
 //! In: two addresses that the linker knows. Out: the bundle; refused when a digest does not match.
+//!
+//! Example: `own::bundle(true)` in a program that was linked with `templates/executable.ld` (feature `exe`).
 
 use tinyc_runtime::sha256::Sha256;
 use tinyc_runtime::{Bundle, Error, elf};
 
-/// The bundle of this executable, with every digest checked when `checked`.
+#[cfg(all(feature = "exe", not(test)))]
+unsafe extern "C" {
+    /// Defined by the linker script: where the bundle's segment starts.
+    static __start_tinyc_bundle: u8;
+    /// Defined by the linker: the executable's own header, in memory.
+    static __ehdr_start: u8;
+}
+
+/// The bundle of this executable, with every digest checked when `checked`: first of all, before variables that the digest of the
+/// code covers are written.
+///
+/// # Errors
+/// As [`Bundle::open`], [`Bundle::verify`] and [`Bundle::verify_code`].
+#[cfg(all(feature = "exe", not(test)))]
+pub fn bundle(checked: bool) -> Result<Bundle<'static>, Error> {
+    // SAFETY: the linker script puts both where they belong; nobody writes meanwhile.
+    unsafe {
+        at(
+            &raw const __start_tinyc_bundle,
+            &raw const __ehdr_start,
+            checked,
+        )
+    }
+}
+
+/// The bundle at `start`.
 ///
 /// # Safety
 /// `start` is the address of a segment, `header` that of the executable's own ELF header, in memory; no segment has been
 /// written to.
-pub unsafe fn bundle(
+pub unsafe fn at(
     start: *const u8,
     header: *const u8,
     checked: bool,

@@ -20,19 +20,8 @@ use tinyc_compiler::target::EmittedFile;
 /// the build script cannot make one.
 const REPLAY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtinyc_replay.a"));
 
-/// Flags of the link: no libc, no position independence (so that nothing is relocated at start and the
-/// loaded bytes are those of the file), no symbols, no build id.
-const LINK: &[&str] = &[
-    "-static",
-    "-nostdlib",
-    "-no-pie",
-    "-Wl,-e,_start",
-    "-Wl,--gc-sections",
-    "-Wl,--build-id=none",
-    "-Wl,-z,norelro",
-    "-Wl,-z,noexecstack",
-    "-Wl,-s",
-];
+/// Flags of the link, by words: those of every program that replays models.
+const LINK: &str = env!("TINYC_LINK");
 
 /// Writes the executable of a model into `dir`.
 pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<EmittedFile>> {
@@ -94,7 +83,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     let script = temp.path().join("executable.ld");
     write(&script, SCRIPT.as_bytes())?;
     let script = format!("-Wl,-T,{}", script.display());
-    let mut flags = LINK.to_vec();
+    let mut flags: Vec<&str> = LINK.split(' ').collect();
     flags.push(&script);
     let linked = temp.path().join("linked");
     let (linked, bundle) = rayon::join(

@@ -1,22 +1,22 @@
-//! Entry point of the executable and what the compiler expects of a C library: memory functions,
-//! a panic handler. Only here does the program meet the linker's symbols.
+//! The program of a `.tinyexe`: opens the model, starts threads, does what the arguments ask for. Only here does it meet the
+//! model's kernels, which the compiler links with it.
+//!
+//! In: arguments. Out: an exit code; results on standard output, errors on standard error. The command line is that of
+//! `tinyc-executable`, and `--serve`.
+//!
+//! Example: `resnet18.tinyexe --bench --threads 2`.
 
 use crate::Kernel;
 use crate::machine::Machine;
 use crate::serve;
 use crate::team::Team;
 use core::arch::global_asm;
-use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use tinyc_executable::command::{self, Action, fail, refuse};
+use tinyc_executable::start::Arguments;
 use tinyc_executable::{own, sys};
-use tinyc_runtime::{Bundle, Error};
 
 unsafe extern "C" {
-    /// Defined by the linker script: where the bundle's segment starts.
-    static __start_tinyc_bundle: u8;
-    /// Defined by the linker: the executable's own header, in memory.
-    static __ehdr_start: u8;
     /// The model's kernels.
     static tinyc_kernels: Kernel;
     static tinyc_kernel_count: u32;
@@ -28,14 +28,7 @@ unsafe extern "C" {
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(
-    ".globl _start",
-    "_start:",
-    "xor ebp, ebp",
-    "mov rdi, rsp",
-    "and rsp, -16",
-    "call tinyc_start",
-    "ud2",
-    // clone(VM|FS|FILES|SIGHAND|THREAD|SYSVSEM, stack): the child calls tinyc_thread on its own stack.
+    // clone(VM|FS|FILES|SIGHAND|THREAD|SYSVSEM, stack): the child calls `thread` on its own stack.
     ".globl tinyc_spawn",
     "tinyc_spawn:",
     "mov rsi, rdi",
@@ -48,22 +41,15 @@ global_asm!(
     "test eax, eax",
     "jnz 2f",
     "xor ebp, ebp",
-    "call tinyc_thread",
+    "call {thread}",
     "ud2",
     "2: ret",
+    thread = sym thread,
 );
 
 #[cfg(target_arch = "aarch64")]
 global_asm!(
-    ".globl _start",
-    "_start:",
-    "mov x29, #0",
-    "mov x30, #0",
-    "mov x0, sp",
-    "and sp, x0, #-16",
-    "bl tinyc_start",
-    "brk #1",
-    // clone(VM|FS|FILES|SIGHAND|THREAD|SYSVSEM, stack): the child calls tinyc_thread on its own stack.
+    // clone(VM|FS|FILES|SIGHAND|THREAD|SYSVSEM, stack): the child calls `thread` on its own stack.
     ".globl tinyc_spawn",
     "tinyc_spawn:",
     "mov x1, x0",
@@ -76,9 +62,10 @@ global_asm!(
     "svc #0",
     "cbnz x0, 2f",
     "mov x29, #0",
-    "bl tinyc_thread",
+    "bl {thread}",
     "brk #1",
     "2: ret",
+    thread = sym thread,
 );
 
 const HELP: &str = "usage: MODEL.tinyexe --info [--json]
@@ -100,32 +87,19 @@ static NEXT_WORKER: AtomicU32 = AtomicU32::new(1);
 /// Stack of a thread; pages that are never touched cost nothing.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Where the process starts: `stack` points at the argument count, then the arguments.
-#[unsafe(no_mangle)]
-extern "C" fn tinyc_start(stack: *const usize) -> ! {
-    // SAFETY: the System V ABI puts the argument count here, the argument pointers after it.
-    let arguments =
-        unsafe { core::slice::from_raw_parts(stack.add(1).cast::<*const c_char>(), *stack) };
-    // SAFETY: each is a string that ends with zero and lives as long as the process.
-    let texts = arguments
-        .iter()
-        .skip(1)
-        .map(|&a| unsafe { CStr::from_ptr(a) });
-    sys::exit(main(texts))
-}
-
 /// Where a thread starts.
-#[unsafe(no_mangle)]
-extern "C" fn tinyc_thread() -> ! {
+extern "C" fn thread() -> ! {
     let worker = NEXT_WORKER.fetch_add(1, SeqCst);
-    // SAFETY: `main` stores the machine before it starts threads and keeps it until the process ends.
+    // SAFETY: `tinyc_main` stores the machine before it starts threads and keeps it until the process ends.
     match unsafe { MACHINE.load(SeqCst).as_ref() } {
         Some(machine) => machine.serve(worker),
         None => sys::exit(70),
     }
 }
 
-fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
+/// Called by `tinyc_executable::start`.
+#[unsafe(no_mangle)]
+fn tinyc_main(arguments: Arguments) -> i32 {
     let request = match command::parse(arguments) {
         Ok(request) => request,
         Err(message) => return fail(2, &[message, "; --help explains"]),
@@ -134,7 +108,7 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
         return command::help(HELP);
     }
     // Who asks for single launches has read the file before: its start is not to take seconds.
-    let bundle = match open(request.action != Action::Serve) {
+    let bundle = match own::bundle(request.action != Action::Serve) {
         Ok(bundle) => bundle,
         Err(e) => return refuse(e),
     };
@@ -203,21 +177,4 @@ fn main<'a>(arguments: impl Iterator<Item = &'a CStr>) -> i32 {
     };
     // Threads read `shared` until here; from now on only the end of the process follows.
     sys::exit(code)
-}
-
-/// The bundle of this executable, with every digest checked when `checked`.
-fn open(checked: bool) -> Result<Bundle<'static>, Error> {
-    // SAFETY: the linker script puts both where they belong; nothing has written to a segment yet.
-    unsafe {
-        own::bundle(
-            &raw const __start_tinyc_bundle,
-            &raw const __ehdr_start,
-            checked,
-        )
-    }
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    sys::exit(fail(70, &["internal error"]))
 }

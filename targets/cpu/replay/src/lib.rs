@@ -9,13 +9,13 @@
 //! | [`team`] | worker threads and barriers |
 //! | [`machine`] | arena, tensors, the `Device` |
 //! | [`serve`] | single launches, for `tinyc blame` |
-//! | `start` | entry point, panic handler (feature `exe`) |
+//! | `command` | the program: model, threads, actions (feature `exe`) |
 #![no_std]
 
+#[cfg(all(feature = "exe", not(test)))]
+pub mod command;
 pub mod machine;
 pub mod serve;
-#[cfg(all(feature = "exe", not(test)))]
-pub mod start;
 pub mod team;
 
 /// Machine signature of a kernel: buffers, worker, workers.
