@@ -289,7 +289,7 @@ fn resources(list: &[Resources]) -> Option<String> {
     let mut text = format!("{registers} of a thread, {waves} waves on a unit");
     let spilled = list.iter().filter(|r| r.private_bytes > 0).count();
     if spilled > 0 {
-        let _ = write!(text, "; {spilled} kernels do not fit into them");
+        let _ = write!(text, "; kernels that do not fit into them: {spilled}");
     }
     let matrix: u32 = list.iter().filter_map(|r| r.matrix).sum();
     if matrix > 0 {
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(
             resources(&[one, other]).as_deref(),
             Some(
-                "8 to 96 of a thread, 16 waves on a unit; 1 kernels do not fit into them; 24 matrix instructions"
+                "8 to 96 of a thread, 16 waves on a unit; kernels that do not fit into them: 1; 24 matrix instructions"
             )
         );
         assert_eq!(resources(&[]), None);

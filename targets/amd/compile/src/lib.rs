@@ -57,6 +57,9 @@ pub struct Model {
     pub arena_bytes: u64,
 }
 
+/// Opens a bundle on a device.
+type OpenBundle = dyn Fn(Vec<u8>) -> Result<Box<dyn Session>> + Send + Sync;
+
 /// The AMD target for one chip.
 pub struct AmdTarget {
     chip: Chip,
@@ -64,6 +67,7 @@ pub struct AmdTarget {
     gpu: Gpu,
     options: Options,
     toolchain: OnceLock<Result<Toolchain>>,
+    open: Box<OpenBundle>,
 }
 
 impl AmdTarget {
@@ -80,7 +84,19 @@ impl AmdTarget {
             facts,
             options,
             toolchain: OnceLock::new(),
+            open: Box::new(open_here),
         })
+    }
+
+    /// Runs models on another device than this machine's own: `open` gets their bundles.
+    #[must_use]
+    pub fn on(
+        mut self,
+        open: impl Fn(Vec<u8>) -> Result<Box<dyn Session>> + Send + Sync + 'static,
+    ) -> AmdTarget {
+        self.open = Box::new(open);
+        self.options.on_host = false;
+        self
     }
 
     fn compiler(&self) -> Result<&Toolchain> {
@@ -152,6 +168,14 @@ impl AmdTarget {
 /// Looks at the timeline before a wait asks the driver.
 const POLLS: u32 = 1 << 20;
 
+/// Opens a bundle on this machine's device.
+fn open_here(bundle: Vec<u8>) -> Result<Box<dyn Session>> {
+    let session = DeviceSession::new(bundle, Linux, POLLS);
+    Ok(Box::new(session.map_err(|e| {
+        e.help("run it on a machine that has the device, or on the simulated one with --simulate")
+    })?))
+}
+
 impl AmdTarget {
     /// What artifacts carry and devices load: a whole bundle.
     ///
@@ -184,10 +208,7 @@ impl Target for AmdTarget {
 
     fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
         if !self.options.on_host {
-            let session = DeviceSession::new(self.bundle(built)?, Linux, POLLS);
-            return Ok(Box::new(session.map_err(|e| {
-                e.help("run it on a machine that has the device, or on the simulated one with --simulate")
-            })?));
+            return (self.open)(self.bundle(built)?);
         }
         let texts = built.linear.iter().map(|k| self.render(k));
         let texts = texts.collect::<Result<Vec<_>>>()?;

@@ -10,35 +10,12 @@
 
 mod harness;
 
-use harness::{build, ready};
-use tinyc_compiler::graph::Builder;
-use tinyc_compiler::uop::{DType, Unary};
+use harness::needs::with_needs;
+use harness::{build, negate, ready};
 use tinyc_replay_amd::queue::RING_BYTES;
-use tinyc_replay_amd::{Error, Model, Needs, Options, Queue};
-use tinyc_runtime::Kind;
-use tinyc_runtime::bundle::{DIGEST_AT, ENTRY, header_digest};
-use tinyc_runtime::sha256::Sha256;
+use tinyc_replay_amd::{Error, Model, Options, Queue};
 use tinyc_simgpu::kfd::{Settings, Simulated};
 use tinyc_target_amd::Chip;
-
-/// Changes what a bundle needs, digests included.
-fn with_needs(mut bundle: Vec<u8>, change: impl Fn(&mut Needs)) -> Vec<u8> {
-    let count = u32::from_le_bytes(bundle[12..16].try_into().unwrap()) as usize;
-    let entry = (1..=count).map(|n| n * ENTRY);
-    let kind = Kind::Needs.number().to_le_bytes();
-    let mut entry = entry;
-    let entry = entry.find(|e| bundle[*e..*e + 4] == kind).unwrap();
-    let number = |at: usize| u64::from_le_bytes(bundle[at..at + 8].try_into().unwrap()) as usize;
-    let (start, len) = (number(entry + 8), number(entry + 16));
-    let mut needs = Needs::read(&bundle[start..start + len]).unwrap();
-    change(&mut needs);
-    bundle[start..start + len].copy_from_slice(&needs.encode());
-    let digest = Sha256::digest(&bundle[start..start + len]);
-    bundle[entry + DIGEST_AT..entry + ENTRY].copy_from_slice(&digest);
-    let digest = header_digest(&bundle, count).unwrap();
-    bundle[DIGEST_AT..ENTRY].copy_from_slice(&digest);
-    bundle
-}
 
 fn run(model: &mut Model<'_, Simulated>, input: &[u8], out: &mut [u8]) -> Result<(), Error> {
     model.write_input(0, input)?;
@@ -93,14 +70,7 @@ fn rings_start_again() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let graph = {
-        let mut b = Builder::new("negate");
-        let x = b.input("x", DType::F32, &[32]).unwrap();
-        let y = b.unary(Unary::Neg, x).unwrap();
-        b.output("y", y);
-        b.finish()
-    };
-    let built = build(graph, &target);
+    let built = build(negate(), &target);
     let pm4 = target.bundle(&built).unwrap();
     let aql = with_needs(pm4.clone(), |n| n.queue = Queue::Aql);
     for (bundle, unit) in [(&pm4, 16), (&aql, 64)] {

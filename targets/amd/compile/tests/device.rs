@@ -10,7 +10,7 @@
 
 mod harness;
 
-use harness::simulated::Simulated;
+use harness::simulated::{Launches, simulated, take};
 use harness::{distance, models, product, product_of_halves, ready, reference, run, unseen};
 use tinyc_compiler::graph::{Builder, Graph};
 use tinyc_compiler::uop::DType;
@@ -22,14 +22,14 @@ fn models_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated::new(target), reference());
+    let ((device, launches), reference) = (simulated(target), reference());
     for (name, graph) in models() {
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
             let far = distance(a, b);
             assert!(far < 1e-5, "{name}: output {n} is off by {far:e}");
         }
-        count(&name, &device);
+        count(&name, &launches);
     }
 }
 
@@ -38,7 +38,7 @@ fn matrix_instructions_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated::new(target), reference());
+    let ((device, launches), reference) = (simulated(target), reference());
     for (half, rows, depth, columns) in [
         (DType::F16, 197, 192, 192),
         (DType::BF16, 197, 192, 192),
@@ -49,7 +49,7 @@ fn matrix_instructions_run_on_the_device() {
         let far = distance(&found[0], &expected[0]);
         let least = if half == DType::F16 { 1e-3 } else { 1e-2 };
         assert!(far < least, "{rows}x{depth}x{columns} is off by {far:e}");
-        let all = device.take_counters();
+        let all = take(&launches);
         let conflicts: u64 = all.iter().map(|c| c.1.conflicts).sum();
         assert_eq!(conflicts, 0, "{all:?}");
     }
@@ -60,20 +60,20 @@ fn unseen_models_run_on_the_device() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated::new(target), reference());
+    let ((device, launches), reference) = (simulated(target), reference());
     for (name, graph) in unseen(16 << 20) {
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
             let far = distance(a, b);
             assert!(far < 1e-4, "{name}: output {n} is off by {far:e}");
         }
-        count(&name, &device);
+        count(&name, &launches);
     }
 }
 
 /// Prints what a model's launches did together, and the launch with the most instructions.
-fn count(name: &str, device: &Simulated) {
-    let all = device.take_counters();
+fn count(name: &str, launches: &Launches) {
+    let all = take(launches);
     let sum = |what: fn(&Counters) -> u64| -> u64 { all.iter().map(|c| what(&c.1)).sum() };
     let hottest = all.iter().max_by_key(|c| c.1.total());
     for (kernel, c) in all.iter().filter(|c| c.1.conflicts > 0) {
@@ -108,7 +108,7 @@ fn staged_tiles_have_no_conflicts_and_save_traffic() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let (device, reference) = (Simulated::new(target), reference());
+    let ((device, launches), reference) = (simulated(target), reference());
     for (name, graph, rows, columns, depth) in [
         ("matmul", product(256, 256, 256), 256, 256, 256),
         ("odd matmul", product(197, 192, 768), 197, 768, 192),
@@ -117,7 +117,7 @@ fn staged_tiles_have_no_conflicts_and_save_traffic() {
         let (found, expected) = (run(&graph, &device), run(&graph, &reference));
         let far = distance(&found[0], &expected[0]);
         assert!(far < 1e-5, "{name} is off by {far:e}");
-        let all = device.take_counters();
+        let all = take(&launches);
         let conflicts: u64 = all.iter().map(|c| c.1.conflicts).sum();
         assert_eq!(conflicts, 0, "{name}: {all:?}");
         assert!(all.iter().any(|c| c.1.lds > 0), "{name}: {all:?}");

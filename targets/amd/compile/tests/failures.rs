@@ -11,10 +11,8 @@
 
 mod harness;
 
-use harness::{build, ready};
+use harness::{build, negate, ready};
 use std::ffi::CStr;
-use tinyc_compiler::graph::Builder;
-use tinyc_compiler::uop::{DType, Unary};
 use tinyc_replay_amd::{Error, Model, Options};
 use tinyc_runtime::io::{Errno, Fd, KernelIo, Mmio, ProcessWords};
 use tinyc_simgpu::kfd::{Settings, Simulated};
@@ -137,14 +135,7 @@ fn every_call_may_fail() {
     let Some(target) = ready(Chip::Gfx1100) else {
         return;
     };
-    let graph = {
-        let mut b = Builder::new("negate");
-        let x = b.input("x", DType::F32, &[32]).unwrap();
-        let y = b.unary(Unary::Neg, x).unwrap();
-        b.output("y", y);
-        b.finish()
-    };
-    let built = build(graph, &target);
+    let built = build(negate(), &target);
     let bundle = target.bundle(&built).unwrap();
     for large_bar in [true, false] {
         let machine = |fails| Failing {

@@ -166,15 +166,7 @@ fn show<I: KernelIo>(
 
 /// Makes the device see it.
 pub fn map<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64) -> Result<(), Errno> {
-    let ids = [gpu.id];
-    let mut request = MapMemory {
-        handle,
-        device_ids: ids.as_ptr().expose_provenance() as u64,
-        n_devices: 1,
-        n_success: 0,
-    };
-    call(io, gpu.kfd, abi::MAP_MEMORY, &mut request)?;
-    match request.n_success {
+    match seen(io, gpu, handle, abi::MAP_MEMORY)? {
         1 => Ok(()),
         _ => {
             // What it mapped it can take away; what it did not it refuses, which is as well.
@@ -185,6 +177,12 @@ pub fn map<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64) -> Result<(), Errno>
 }
 
 fn hide<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64) {
+    // Nothing can be done about a refusal: the driver frees what is left when the process ends.
+    let _ = seen(io, gpu, handle, abi::UNMAP_MEMORY);
+}
+
+/// Maps or unmaps memory for the one device; for how many the driver did it.
+fn seen<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64, what: u32) -> Result<u32, Errno> {
     let ids = [gpu.id];
     let mut request = MapMemory {
         handle,
@@ -192,8 +190,8 @@ fn hide<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64) {
         n_devices: 1,
         n_success: 0,
     };
-    // Nothing can be done about a refusal: the driver frees what is left when the process ends.
-    let _ = call(io, gpu.kfd, abi::UNMAP_MEMORY, &mut request);
+    call(io, gpu.kfd, what, &mut request)?;
+    Ok(request.n_success)
 }
 
 fn release<I: KernelIo>(io: &mut I, gpu: &Gpu, handle: u64) {

@@ -5,7 +5,7 @@
 use super::{Args, By, SEED};
 use crate::cli::exit::Exit;
 use crate::cli::prepare::{PassArgs, Prepared};
-use crate::cli::simulate::{Artifact, Figures, SimulatedTarget};
+use crate::cli::simulate::{self, Artifact, Figures};
 use crate::cli::{output, source, tuning};
 use tinyc_compiler::diag::{Error, Result};
 use tinyc_compiler::driver::Random;
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let artifact = match source::is_executable(&args.model) {
         true => Artifact::open(&args.model)?,
         false => {
-            let target = SimulatedTarget::new(&args.target, &args.simulate)?;
+            let target = simulate::simulated(&args.target, &args.simulate)?;
             let mut prepared = Prepared::open(&args.model, None, &args.bind, &[])?;
             prepared.use_recipes(tuning::known(&args.target, &target)?);
             let compiled = prepared.compile(&target, &PassArgs::default())?;

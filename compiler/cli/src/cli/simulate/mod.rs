@@ -16,10 +16,8 @@ pub use counters::Figures;
 
 use super::registry::{self, TargetArgs};
 use session::SimulatedSession;
-use std::path::Path;
 use tinyc_compiler::diag::{Error, Result};
-use tinyc_compiler::program::{Built, LinearKernel};
-use tinyc_compiler::target::{Emit, EmittedFile, Facts, Session, Target};
+use tinyc_compiler::target::Target;
 use tinyc_simgpu::kfd::Settings;
 use tinyc_target_amd::{AmdTarget, Chip};
 
@@ -59,57 +57,22 @@ impl SimulateArgs {
 /// Opens the target that the arguments name, with sessions on the simulated device where that is asked for.
 pub fn open(target: &TargetArgs, args: &SimulateArgs) -> Result<Box<dyn Target>> {
     match args.simulate {
-        true => Ok(Box::new(SimulatedTarget::new(target, args)?)),
+        true => Ok(Box::new(simulated(target, args)?)),
         false => registry::open(target),
     }
 }
 
-/// A target whose models run on the simulated device.
-pub struct SimulatedTarget {
-    target: AmdTarget,
-    args: SimulateArgs,
-}
-
-impl SimulatedTarget {
-    /// The target that the arguments name.
-    pub fn new(target: &TargetArgs, args: &SimulateArgs) -> Result<SimulatedTarget> {
-        let known = Chip::Gfx1100.target();
-        if target.target != known {
-            return Err(Error::usage(format!(
-                "the simulated device runs code of {known}, not of '{}'",
-                target.target
-            ))
-            .help(format!("add --target {known}, or leave --simulate away")));
-        }
-        Ok(SimulatedTarget {
-            target: registry::amd(Chip::Gfx1100, target)?,
-            args: args.clone(),
-        })
+/// The target that the arguments name, whose models run on the simulated device.
+pub fn simulated(target: &TargetArgs, args: &SimulateArgs) -> Result<AmdTarget> {
+    let known = Chip::Gfx1100.target();
+    if target.target != known {
+        return Err(Error::usage(format!(
+            "the simulated device runs code of {known}, not of '{}'",
+            target.target
+        ))
+        .help(format!("add --target {known}, or leave --simulate away")));
     }
-
-    /// What an artifact of a model would carry.
-    pub fn bundle(&self, built: &Built) -> Result<Vec<u8>> {
-        self.target.bundle(built)
-    }
-}
-
-impl Target for SimulatedTarget {
-    fn name(&self) -> &str {
-        self.target.name()
-    }
-    fn facts(&self) -> &Facts {
-        self.target.facts()
-    }
-    fn render(&self, kernel: &LinearKernel) -> Result<String> {
-        self.target.render(kernel)
-    }
-    fn emit(&self, built: &Built, what: Emit, dir: &Path) -> Result<Vec<EmittedFile>> {
-        self.target.emit(built, what, dir)
-    }
-    fn load(&self, built: &Built, _: usize) -> Result<Box<dyn Session>> {
-        Ok(Box::new(self.args.session(self.bundle(built)?)?))
-    }
-    fn toolchain(&self) -> Result<String> {
-        self.target.toolchain()
-    }
+    let args = args.clone();
+    let target = registry::amd(Chip::Gfx1100, target)?;
+    Ok(target.on(move |bundle| Ok(Box::new(args.session(bundle)?))))
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod damaged;
+pub mod needs;
 pub mod simulated;
 pub mod streamed;
 pub mod survivors;
@@ -12,7 +13,7 @@ use tinyc_compiler::graph::{Builder, Graph};
 use tinyc_compiler::onnx::{LoadOptions, load};
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::Target;
-use tinyc_compiler::uop::DType;
+use tinyc_compiler::uop::{DType, Unary};
 use tinyc_target_amd::{AmdTarget, Chip, Options as AmdOptions};
 use tinyc_target_cpu::CpuTarget;
 
@@ -150,6 +151,15 @@ pub fn unseen(most: u64) -> Vec<(String, Graph)> {
         Some((name, imported.graph))
     };
     paths.iter().filter_map(graph).collect()
+}
+
+/// One small kernel.
+pub fn negate() -> Graph {
+    let mut b = Builder::new("negate");
+    let x = b.input("x", DType::F32, &[32]).unwrap();
+    let y = b.unary(Unary::Neg, x).unwrap();
+    b.output("y", y);
+    b.finish()
 }
 
 /// A product of single floats and constants.
