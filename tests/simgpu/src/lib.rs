@@ -1,7 +1,7 @@
 //! A simulated AMD GPU (RDNA3, wave32): what machines without one test kernels on.
 //!
 //! In: words of machine code. Out: instructions ([`isa`]) with their text and their bytes; memory as kernels leave it
-//! ([`device`]), by executing them wave by wave ([`wave`]), started one by one or by command streams ([`pm4`]). Every access is checked. Nothing here is shared with
+//! ([`device`]), by executing them wave by wave ([`wave`]), started one by one or by command streams ([`pm4`]); copies by other engines ([`sdma`]). Every access is checked. Nothing here is shared with
 //! the encoder of the compiler or with LLVM: the tables are facts about the hardware, `tests/objdump.rs` and
 //! `tests/sweep.rs` compare every text with LLVM's.
 //!
@@ -23,4 +23,5 @@ pub mod memory;
 mod mirror;
 pub mod pm4;
 pub mod program;
+pub mod sdma;
 pub mod wave;

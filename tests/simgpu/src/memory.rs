@@ -25,17 +25,18 @@ pub struct BadAddress {
 
 fn why(write: bool, stale: bool) -> &'static str {
     match (stale, write) {
-        (true, _) => "another kernel wrote it, and caches were not told",
+        (true, _) => "a kernel or another engine wrote it, and caches were not told",
         (_, true) => "not in any live mapping that may be written",
         _ => "not in any live mapping",
     }
 }
 
 /// What is known of a line of memory that kernels wrote, a bit each: by the kernel that runs, by one before and not yet
-/// visible to others, not yet visible to the host.
+/// visible to others, not yet visible to the host; by a copy engine, behind the back of the second-level cache.
 const NEW: u8 = 1;
 const STALE: u8 = 2;
 const DIRTY: u8 = 4;
+const BEHIND: u8 = 8;
 /// Bytes of a line.
 const LINE: u64 = 64;
 
@@ -66,8 +67,8 @@ pub struct Memory {
     tracking: bool,
     /// Whether a kernel runs: what the host does in between does not go through the caches.
     running: Cell<bool>,
-    /// Lines that are new, stale, dirty: addresses.
-    marked: [RefCell<Vec<u64>>; 3],
+    /// Lines that are new, stale, dirty, written behind the cache: addresses.
+    marked: [RefCell<Vec<u64>>; 4],
     /// What the host wrote and what is still in its data path.
     posted: RefCell<Vec<(u64, Vec<u8>)>>,
 }
@@ -209,7 +210,7 @@ impl Memory {
                     known.set(known.get() | NEW);
                     self.marked[0].borrow_mut().push(m.start + line * LINE);
                 }
-            } else if known.get() & STALE != 0 {
+            } else if known.get() & (STALE | BEHIND) != 0 {
                 return Err(BadAddress {
                     stale: true,
                     ..access
@@ -258,6 +259,42 @@ impl Memory {
     /// Caches forget: later kernels load what earlier ones stored.
     pub fn forget_stale(&self) {
         self.remark(1, STALE, 0);
+    }
+
+    /// The second level forgets too: later kernels load what copy engines stored.
+    pub fn forget_behind(&self) {
+        self.remark(3, BEHIND, 0);
+    }
+
+    /// A copy engine copies: from memory as it is, which results in caches have not reached, to memory, of which caches know nothing.
+    pub fn copy_behind(&self, from: u64, to: u64, len: usize) -> Result<(), BadAddress> {
+        let mut bytes = vec![0; len];
+        self.read(from, &mut bytes)?;
+        let dirty = |m: &Mapping, line: u64| {
+            m.lines
+                .get(line as usize)
+                .is_some_and(|known| known.get() & DIRTY != 0)
+        };
+        if let Some((m, offset)) = self.mapping(from)
+            && (offset / LINE..(offset + len as u64).div_ceil(LINE)).any(|line| dirty(m, line))
+        {
+            return Err(BadAddress {
+                address: from,
+                bytes: len,
+                write: false,
+                stale: true,
+            });
+        }
+        self.write_past(to, &bytes)?;
+        if let Some((m, offset)) = self.mapping(to) {
+            for line in offset / LINE..(offset + len as u64).div_ceil(LINE) {
+                if let Some(known) = m.lines.get(line as usize) {
+                    known.set(known.get() | BEHIND);
+                    self.marked[3].borrow_mut().push(m.start + line * LINE);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Caches are written back: the host sees what kernels stored.
@@ -482,6 +519,28 @@ mod tests {
         assert!(memory.load_u32(a + 100).is_ok());
         memory.write_back();
         assert_eq!(memory.dirty(), 0);
+    }
+
+    #[test]
+    fn copies_go_behind_the_caches() {
+        let mut memory = Memory::new();
+        memory.track();
+        let a = memory.map(256);
+        let b = memory.map(256);
+        memory.write(a, &[7; 70]).unwrap();
+        memory.copy_behind(a, b, 70).unwrap();
+        memory.begin();
+        memory.forget_stale();
+        assert!(memory.load_u32(b + 64).unwrap_err().stale);
+        assert!(memory.load_u32(b + 128).is_ok());
+        memory.forget_behind();
+        assert_eq!(memory.load_u32(b + 64), Ok(0x0707_0707));
+        memory.store_u32(a, 1).unwrap();
+        memory.settle();
+        assert!(memory.copy_behind(a, b, 4).unwrap_err().stale);
+        memory.write_back();
+        memory.copy_behind(a, b, 4).unwrap();
+        assert!(memory.copy_behind(a, b + 255, 2).unwrap_err().write);
     }
 
     #[test]

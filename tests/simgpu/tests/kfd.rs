@@ -251,7 +251,7 @@ fn queues_need_exact_buffers() {
         ("ring of another size", change(4, gpu(2048))),
         ("ring that is no power of two", change(4, gpu(3000))),
         ("another device", change(4, pair(RING as u32, 1))),
-        ("copies", change(5, pair(1, 100))),
+        ("another kind", change(5, pair(3, 100))),
         ("more than all", change(5, pair(0, 101))),
         ("priority", change(6, pair(16, 0))),
         ("no end-of-pipe buffer", change(7, 0)),

@@ -13,6 +13,7 @@
 
 mod harness;
 
+use harness::copies::COPIES;
 use harness::damaged::{Case, Tamper, cases};
 use harness::survivors::SURVIVORS;
 use rayon::prelude::*;
@@ -445,6 +446,9 @@ impl Shop<'_> {
         ] {
             self.runtime(kind, Tamper::Skipped(request));
         }
+        for (kind, tamper) in COPIES {
+            self.runtime(kind, *tamper);
+        }
         self.runtime("files not closed", Tamper::Close);
         self.runtime("addresses not given back", Tamper::Unmap);
     }
@@ -500,6 +504,11 @@ fn damage_is_noticed() {
     let mut found: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut missed: Vec<(String, String)> = Vec::new();
     for case in &cases {
+        let whole = case.bundle(&case.network);
+        for nothing in [Tamper::Nothing, Tamper::Copies] {
+            let noticed = case.noticed(&whole, nothing);
+            assert_eq!(noticed, None, "{}: {nothing:?}", case.name);
+        }
         println!(
             "{}: {} launches, {} bytes of local memory, {} of private memory",
             case.name,
@@ -517,7 +526,6 @@ fn damage_is_noticed() {
         shop.needs();
         shop.code();
         shop.runtime_errors();
-        let whole = case.bundle(&case.network);
         let results: Vec<(&Damage, Option<String>)> = shop
             .out
             .par_iter()

@@ -87,6 +87,8 @@ pub struct CreateQueue {
 
 /// KFD_IOC_QUEUE_TYPE_COMPUTE.
 pub const QUEUE_COMPUTE: u32 = 0;
+/// KFD_IOC_QUEUE_TYPE_SDMA: a queue of a copy engine.
+pub const QUEUE_SDMA: u32 = 1;
 /// KFD_IOC_QUEUE_TYPE_COMPUTE_AQL.
 pub const QUEUE_COMPUTE_AQL: u32 = 2;
 /// KFD_MAX_QUEUE_PERCENTAGE.

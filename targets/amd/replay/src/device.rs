@@ -270,10 +270,10 @@ impl Device {
         let mut left = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX - 1);
         let mut spurious = 0;
         loop {
-            // Without a signal event nothing ends the wait early.
+            // Without a signal event nothing ends the wait early, and uploads raise none.
             let step = match self.events.mailbox() {
-                Some(_) => left.min(STEP),
-                None => left.min(1),
+                Some(_) if address == self.timeline() => left.min(STEP),
+                _ => left.min(1),
             };
             let gpu = self.gpu;
             let woken = self.events.wait(io, &gpu, step);

@@ -11,9 +11,11 @@
 //! | [`memory`] | memory that processor and device see |
 //! | [`process`] | what contexts of a process share |
 //! | [`save_area`], [`scratch`] | sizes |
-//! | [`events`], [`queue`] | what they are called |
+//! | [`events`] | what they are called |
+//! | `channel`, [`queue`] | what every queue has; the queue of command packets |
 //! | [`device`] | a context: all of the above, a timeline |
-//! | [`load`], [`upload`] | a model's memory, filled |
+//! | [`load`] | a model's memory, filled |
+//! | `upload` | copies to memory that the processor does not see: by a copy engine, or inside of command packets |
 //! | [`tensors`] | where inputs and outputs are |
 //! | [`model`] | a model that runs |
 //! | `command` | the program of a `.tinyexe` (feature `exe`) |
@@ -29,6 +31,7 @@ mod archive;
 pub mod c_api;
 #[cfg(feature = "c-api")]
 pub mod c_table;
+mod channel;
 #[cfg(feature = "exe")]
 pub mod command;
 pub mod device;
@@ -46,7 +49,7 @@ pub mod save_area;
 pub mod scratch;
 pub mod tensors;
 pub mod topology;
-pub mod upload;
+mod upload;
 
 pub use device::Options;
 pub use error::Error;

@@ -300,10 +300,10 @@ fn copy_once<I: KernelIo + Mmio>(
         return Ok(());
     }
     let mut upload = Upload::open(io, device)?;
-    let mut result = Ok(());
-    for (to, bytes) in parts {
-        result = result.and_then(|()| upload.copy(io, device, to, bytes, options));
-    }
+    let result = parts
+        .into_iter()
+        .try_for_each(|(to, bytes)| upload.copy(io, device, to, bytes, options))
+        .and_then(|()| upload.finish(io, device, options));
     if result.is_err() {
         // The device may still read the buffer.
         device.stop(io);

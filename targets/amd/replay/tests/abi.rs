@@ -193,6 +193,7 @@ fn constants_are_those_of_the_header() {
     let layout = Layout::read(text);
     for (name, ours) in [
         ("KFD_IOC_QUEUE_TYPE_COMPUTE", QUEUE_COMPUTE),
+        ("KFD_IOC_QUEUE_TYPE_SDMA", QUEUE_SDMA),
         ("KFD_IOC_QUEUE_TYPE_COMPUTE_AQL", QUEUE_COMPUTE_AQL),
         ("KFD_MAX_QUEUE_PERCENTAGE", QUEUE_PERCENTAGE),
         ("KFD_IOC_EVENT_SIGNAL", EVENT_SIGNAL),

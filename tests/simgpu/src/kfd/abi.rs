@@ -149,6 +149,7 @@ pub(super) mod event {
 /// Kinds of queues.
 pub(super) mod queue {
     pub const COMPUTE: u32 = 0;
+    pub const SDMA: u32 = 1;
     pub const COMPUTE_AQL: u32 = 2;
 }
 

@@ -1,7 +1,7 @@
 //! A simulated kernel driver (KFD): what a runtime that drives an AMD GPU by itself is tested on.
 //!
 //! In: system calls and stores to doorbells, through the traits of `tinyc_runtime::io`. Out: what the driver of Linux
-//! 6.12 answers, and what the device ([`crate::device`], [`crate::pm4`]) does when a doorbell rings. Addresses are real
+//! 6.12 answers, and what the device ([`crate::device`], [`crate::pm4`], [`crate::sdma`]) does when a doorbell rings. Addresses are real
 //! ones of this process, so that pointers may be handed out. Several contexts share one machine: clone the object.
 //!
 //! The driver is as strict as the real one, and stricter where the real one lets mistakes pass: [`Simulated::violations`].
@@ -24,6 +24,7 @@
 
 mod abi;
 mod buffers;
+mod engines;
 mod events;
 mod machine;
 mod memory;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub shadow: bool,
     /// The host can map all of the device's memory.
     pub large_bar: bool,
+    /// Queues of copy engines that other processes leave over.
+    pub copy_queues: usize,
     /// Version of the driver.
     pub kfd_version: (u32, u32),
     /// The chip.
@@ -87,6 +90,7 @@ impl Default for Settings {
             seed: 1,
             shadow: false,
             large_bar: true,
+            copy_queues: 12,
             kfd_version: (1, 17),
             chip: Chip::Gfx1100,
             units: 96,

@@ -7,23 +7,34 @@ use super::sysfs::{GPU_ID, Shape};
 use crate::pm4::{Packet, Progress, Queue, StreamFault};
 use tinyc_runtime::io::Errno;
 
+/// Who reads a queue, and what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Command processor: words.
+    Pm4,
+    /// Command processor: packets of 64 bytes.
+    Aql,
+    /// Copy engine: bytes.
+    Copies,
+}
+
 /// A queue of the hardware.
 pub(super) struct HwQueue {
     pub id: u32,
-    aql: bool,
-    ring: u64,
+    kind: Kind,
+    pub ring: u64,
     /// Bytes of the ring.
-    len: u64,
+    pub len: u64,
     read_pointer: u64,
     write_pointer: u64,
     /// Where its doorbell is in the page.
     doorbell: u64,
     /// Allocations that it uses.
     pub buffers: Vec<u64>,
-    /// Units (words of PM4, packets of AQL) that were read, are being executed, were announced.
-    read: u64,
-    fetched: u64,
-    announced: u64,
+    /// Units (words of PM4, packets of AQL, bytes of copies) that were read, are being executed, were announced.
+    pub read: u64,
+    pub fetched: u64,
+    pub announced: u64,
     pm4: Queue,
     /// A fault ended it.
     dead: bool,
@@ -31,8 +42,9 @@ pub(super) struct HwQueue {
     blocked: bool,
 }
 
-/// Where a process's doorbells start for compute queues: not at the start of the page.
+/// Where a process's doorbells start for compute queues: not at the start of the page; and for copy engines.
 const FIRST_DOORBELL: u64 = 0x40;
+const FIRST_COPY_DOORBELL: u64 = 0x800;
 /// Most queues of a process.
 const MOST_QUEUES: usize = 64;
 const MIN_RING: u64 = 1024;
@@ -58,7 +70,11 @@ impl HwQueue {
 
     /// Bytes of a unit.
     fn unit(&self) -> u64 {
-        if self.aql { AQL_BYTES } else { 4 }
+        match self.kind {
+            Kind::Pm4 => 4,
+            Kind::Aql => AQL_BYTES,
+            Kind::Copies => 1,
+        }
     }
 
     fn idle(&self) -> bool {
@@ -80,34 +96,49 @@ impl Machine {
         if percent > 100 || percent == 0 || priority > 15 {
             return Err(errno::INVALID);
         }
-        let aql = match kind {
-            queue::COMPUTE => false,
-            queue::COMPUTE_AQL => true,
-            // Copies by another engine are not simulated.
+        let kind = match kind {
+            queue::COMPUTE => Kind::Pm4,
+            queue::COMPUTE_AQL => Kind::Aql,
+            queue::SDMA => Kind::Copies,
             _ => return Err(errno::INVALID),
         };
-        if ring == 0 || !len.is_power_of_two() || len < MIN_RING || eop_len != EOP_BYTES {
+        let copies = kind == Kind::Copies;
+        if ring == 0 || !len.is_power_of_two() || len < MIN_RING {
             return Err(errno::INVALID);
         }
         if !write.is_multiple_of(8) || !read.is_multiple_of(8) || write == read {
             return Err(errno::INVALID);
         }
         let shape = Shape::of(&self.settings);
-        if save_len != shape.save_bytes() || control != shape.control_bytes() {
+        if copies {
+            // The driver does not look at these, so nobody knows what they would mean.
+            if [eop, eop_len, save] != [0; 3] || [save_len, control] != [0; 2] {
+                self.violation("a copy queue with buffers of a compute queue".to_string());
+            }
+        } else if eop_len != EOP_BYTES
+            || save_len != shape.save_bytes()
+            || control != shape.control_bytes()
+        {
             return Err(errno::INVALID);
         }
-        if self.queues.len() >= MOST_QUEUES {
+        let taken = self.queues.iter().filter(|q| q.kind == Kind::Copies);
+        if self.queues.len() >= MOST_QUEUES || copies && taken.count() >= self.settings.copy_queues
+        {
             return Err(errno::NO_MEMORY);
         }
-        let buffers = vec![
+        let mut buffers = vec![
             self.exactly(ring, len)?,
             self.exactly(write, 4096)?,
             self.exactly(read, 4096)?,
-            self.exactly(eop, EOP_BYTES)?,
-            self.exactly(save, shape.save_allocation())?,
         ];
+        let mut starts = vec![ring];
+        if !copies {
+            buffers.push(self.exactly(eop, EOP_BYTES)?);
+            buffers.push(self.exactly(save, shape.save_allocation())?);
+            starts.extend([eop, save]);
+        }
         // The driver asks for the starts of these, not for some place in them.
-        if [ring, eop, save].iter().any(|at| !at.is_multiple_of(4096)) {
+        if starts.iter().any(|at| !at.is_multiple_of(4096)) {
             return Err(errno::INVALID);
         }
         for handle in &buffers {
@@ -117,11 +148,12 @@ impl Machine {
         }
         let id = self.next_queue;
         self.next_queue += 1;
-        let slot = (0..).find(|n| {
-            let at = FIRST_DOORBELL + 8 * n;
-            self.queues.iter().all(|q| q.doorbell != at)
-        });
-        let doorbell = FIRST_DOORBELL + 8 * slot.ok_or(errno::NO_MEMORY)?;
+        let first = match copies {
+            true => FIRST_COPY_DOORBELL,
+            false => FIRST_DOORBELL,
+        };
+        let free = |at: &u64| self.queues.iter().all(|q| q.doorbell != *at);
+        let doorbell = (first..).step_by(8).find(free).ok_or(errno::NO_MEMORY)?;
         // The driver starts both at zero.
         for at in [read, write] {
             let _ = self.device.memory.write_past(at, &[0; 8]);
@@ -129,7 +161,7 @@ impl Machine {
         let seed = self.draw.bits();
         self.queues.push(HwQueue {
             id,
-            aql,
+            kind,
             ring,
             len,
             read_pointer: read,
@@ -195,9 +227,9 @@ impl Machine {
     /// Takes the new end of what is to be executed.
     fn announce(&mut self, at: usize, value: u64) -> Result<(), String> {
         let q = &self.queues[at];
-        let end = match q.aql {
-            true => value.wrapping_add(1),
-            false => value,
+        let end = match q.kind {
+            Kind::Aql => value.wrapping_add(1),
+            Kind::Pm4 | Kind::Copies => value,
         };
         let units = q.len / q.unit();
         if end < q.announced {
@@ -247,6 +279,12 @@ impl Machine {
 
     /// One packet of a queue; whether it moved.
     fn step(&mut self, at: usize) -> bool {
+        if self.queues[at].kind == Kind::Copies {
+            if let Err(fault) = self.copy_step(at) {
+                self.broken(at, &fault);
+            }
+            return true;
+        }
         if self.queues[at].fetched == self.queues[at].read
             && let Err(why) = self.fetch(at)
         {
@@ -295,7 +333,7 @@ impl Machine {
             let word = memory.load_coherent::<4>(at).map_err(|e| e.to_string())?;
             Ok::<u32, String>(u32::from_le_bytes(word))
         };
-        if !q.aql {
+        if q.kind == Kind::Pm4 {
             let words = (q.read..q.announced)
                 .map(word)
                 .collect::<Result<Vec<u32>, String>>()?;
@@ -312,9 +350,9 @@ impl Machine {
     }
 
     /// What was fetched is done.
-    fn retire(&mut self, at: usize) {
+    pub fn retire(&mut self, at: usize) {
         let q = &mut self.queues[at];
-        if q.aql {
+        if q.kind == Kind::Aql {
             // The hardware marks what it has read.
             let header = q.ring + q.read * AQL_BYTES % q.len;
             let _ = self

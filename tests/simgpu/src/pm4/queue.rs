@@ -311,6 +311,7 @@ impl Queue {
         if bits & gcr::READ == gcr::READ {
             device.memory.forget_stale();
             if bits & gcr::GL2_INV != 0 {
+                device.memory.forget_behind();
                 self.acquired = true;
             }
         }

@@ -89,12 +89,13 @@ pub fn cases() -> Option<Vec<Case>> {
     Some(all.map(case).into())
 }
 
-fn settings(seed: u64) -> Settings {
+fn settings(seed: u64, copies: bool) -> Settings {
     Settings {
         seed,
         shadow: true,
-        // Whoever polls such a device waits in vain, so that an event that is missing shows.
-        lazy: seed % 2 == 1,
+        // Whoever polls such a device waits in vain, so that an event that is missing shows. Copies raise none.
+        lazy: seed % 2 == 1 && !copies,
+        large_bar: !copies,
         units: 2,
         limit: 20_000_000,
         ..Settings::default()
@@ -121,7 +122,7 @@ impl Case {
 
     /// Results of two runs, or what was noticed.
     fn compute(&self, bundle: &[u8], tamper: Tamper, seed: u64) -> Result<[Vec<u8>; 2], String> {
-        let device = Simulated::new(settings(seed));
+        let device = Simulated::new(settings(seed, tamper.is_of_copies()));
         let io = Tampered::new(device.clone(), tamper);
         let text = |e: tinyc_replay_amd::Error| match device.fault() {
             Some(fault) => format!("{e} ({fault})"),
@@ -159,7 +160,11 @@ impl Case {
 
     /// What was noticed of the damage with any of some seeds; nothing when all went as if there were none.
     pub fn noticed(&self, bundle: &[u8], tamper: Tamper) -> Option<String> {
-        (0..SEEDS).find_map(|seed| match self.compute(bundle, tamper, seed) {
+        let seeds = match tamper.is_of_copies() {
+            true => COPY_SEEDS,
+            false => SEEDS,
+        };
+        (0..seeds).find_map(|seed| match self.compute(bundle, tamper, seed) {
             Err(noticed) => Some(noticed),
             Ok(out) if out != self.expected => Some("another result".to_string()),
             Ok(_) => None,
@@ -167,8 +172,9 @@ impl Case {
     }
 }
 
-/// Orders that are tried.
+/// Orders that are tried; more for copies, of which a small model has two.
 const SEEDS: u64 = 6;
+const COPY_SEEDS: u64 = 48;
 
 /// A way in which a runtime goes wrong, once the model is open or all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +216,58 @@ pub enum Tamper {
     Offset(u64),
     /// Files are opened for reading.
     ReadOnly,
+    /// Weights and code travel through a copy engine, and nothing is wrong.
+    Copies,
+    /// So do they, and a word of each copy and its fence is off.
+    CopyWord(u64, u32),
+    /// Words from the first to the last of each copy and its fence do nothing.
+    CopyWithout(u64, u64),
+    /// The copy queue's doorbell, or its write pointer, or both, count words.
+    CopyUnits {
+        bell: bool,
+        pointer: bool,
+    },
+    /// The copy queue's doorbell is not rung.
+    CopySilent,
+    /// No fence is a fence while copies are handed over.
+    CopyFences,
+    /// Copies seem to be done, until so many were handed over.
+    CopyEarly(u32),
+    /// The copy queue stays.
+    CopyLeft,
 }
+
+impl Tamper {
+    fn is_of_copies(self) -> bool {
+        matches!(
+            self,
+            Tamper::Copies
+                | Tamper::CopyWord(..)
+                | Tamper::CopyWithout(..)
+                | Tamper::CopyUnits { .. }
+                | Tamper::CopySilent
+                | Tamper::CopyFences
+                | Tamper::CopyEarly(_)
+                | Tamper::CopyLeft
+        )
+    }
+}
+
+/// Where a queue's parts are.
+#[derive(Clone, Copy, Default)]
+struct Parts {
+    ring: u64,
+    ring_bytes: u64,
+    pointer: u64,
+    doorbells: u64,
+}
+
+/// Words of a copy and its fence.
+const COPY_WORDS: u64 = 11;
+/// Type of a copy engine's queue, and the request that makes one.
+const SDMA: u32 = 1;
+const CREATE_QUEUE: u32 = 0x02;
+const DESTROY_QUEUE: u32 = 0x03;
 
 /// A runtime's way to the machine, with one thing wrong.
 pub struct Tampered {
@@ -218,35 +275,71 @@ pub struct Tampered {
     what: Tamper,
     /// Whether the model is open.
     pub armed: bool,
-    ring: u64,
-    ring_bytes: u64,
-    pointer: u64,
-    doorbells: u64,
+    /// Of the compute queue, of the copy queue, and which of them was made last.
+    queues: [Parts; 2],
+    last: usize,
     /// Stores to buffers since the last doorbell.
     stores: usize,
+    /// Copies that were handed over.
+    copies: u32,
 }
 
 impl Tampered {
-    fn new(io: Simulated, what: Tamper) -> Tampered {
+    pub fn new(io: Simulated, what: Tamper) -> Tampered {
         Tampered {
             io,
             what,
             armed: false,
-            ring: 0,
-            ring_bytes: 0,
-            pointer: 0,
-            doorbells: 0,
+            queues: Default::default(),
+            last: 0,
             stores: 0,
+            copies: 0,
         }
+    }
+
+    /// What becomes of a store for the copy queue; nothing when it does not happen.
+    fn change_copy(&mut self, address: u64, value: u64) -> Option<(u64, u64)> {
+        let q = self.queues[SDMA as usize];
+        let same = Some((address, value));
+        let words = Some((address, value / 4));
+        if address.wrapping_sub(q.doorbells) < 0x2000 {
+            self.copies += 1;
+            return match self.what {
+                Tamper::CopyUnits { bell: true, .. } => words,
+                Tamper::CopySilent => None,
+                _ => same,
+            };
+        }
+        if address == q.pointer {
+            return match self.what {
+                Tamper::CopyUnits { pointer: true, .. } => words,
+                _ => same,
+            };
+        }
+        let offset = address.wrapping_sub(q.ring);
+        if offset < q.ring_bytes {
+            let word = offset / 4 % COPY_WORDS;
+            return match self.what {
+                Tamper::CopyWord(n, add) if n == word => {
+                    Some((address, u64::from((value as u32).wrapping_add(add))))
+                }
+                Tamper::CopyWithout(first, last) if (first..=last).contains(&word) => {
+                    Some((address, 0))
+                }
+                _ => same,
+            };
+        }
+        same
     }
 
     /// What becomes of a store; nothing when it does not happen.
     fn change(&mut self, address: u64, value: u64) -> Option<(u64, u64)> {
         let same = Some((address, value));
         if !self.armed {
-            return same;
+            return self.change_copy(address, value);
         }
-        if address.wrapping_sub(self.doorbells) < 0x2000 {
+        let q = self.queues[0];
+        if address.wrapping_sub(q.doorbells) < 0x2000 {
             self.stores = 0;
             return match self.what {
                 Tamper::Doorbell(add) => Some((address, value.wrapping_add_signed(add))),
@@ -255,13 +348,13 @@ impl Tampered {
                 _ => same,
             };
         }
-        if address == self.pointer {
+        if address == q.pointer {
             return match self.what {
                 Tamper::Pointer(add) => add.map(|add| (address, value.wrapping_add_signed(add))),
                 _ => same,
             };
         }
-        if address.wrapping_sub(self.ring) < self.ring_bytes {
+        if address.wrapping_sub(q.ring) < q.ring_bytes {
             let word = address / 4 % 4;
             return (self.what != Tamper::Jump(word)).then_some((address, value));
         }
@@ -296,6 +389,9 @@ impl KernelIo for Tampered {
         if self.what == Tamper::Skipped(number) {
             return Ok(0);
         }
+        if self.what == Tamper::CopyLeft && !self.armed && number == DESTROY_QUEUE {
+            return Ok(0);
+        }
         let field = |at: usize, add: u32| unsafe {
             // A field of the structure.
             let at = arg.add(at).cast::<u32>();
@@ -323,12 +419,17 @@ impl KernelIo for Tampered {
         if let Some((at, add)) = behind {
             field(at, add);
         }
-        if number == 0x02 && result.is_ok() {
+        if number == CREATE_QUEUE && result.is_ok() {
             // The structure of a new queue.
             unsafe {
-                self.ring = arg.cast::<u64>().read_unaligned();
-                self.pointer = arg.add(8).cast::<u64>().read_unaligned();
-                self.ring_bytes = u64::from(arg.add(32).cast::<u32>().read_unaligned());
+                let kind = arg.add(40).cast::<u32>().read_unaligned();
+                self.last = usize::from(kind == SDMA);
+                self.queues[self.last] = Parts {
+                    ring: arg.cast::<u64>().read_unaligned(),
+                    pointer: arg.add(8).cast::<u64>().read_unaligned(),
+                    ring_bytes: u64::from(arg.add(32).cast::<u32>().read_unaligned()),
+                    doorbells: 0,
+                };
             }
         }
         result
@@ -350,7 +451,7 @@ impl KernelIo for Tampered {
         // As the caller promises.
         let at = unsafe { self.io.mmap(address, bytes, prot, flags, fd, offset) }?;
         if fd.is_some() && bytes == 0x2000 && address == 0 {
-            self.doorbells = at;
+            self.queues[self.last].doorbells = at;
         }
         Ok(at)
     }
@@ -369,6 +470,13 @@ impl Mmio for Tampered {
         if self.armed && self.what == Tamper::Early {
             return 0x7000_0000;
         }
+        if let Tamper::CopyEarly(until) = self.what
+            && self.queues[SDMA as usize].ring != 0
+            && !self.armed
+            && self.copies < until
+        {
+            return 0x7000_0000;
+        }
         // As the caller promises, here and below.
         unsafe { self.io.load32(address) }
     }
@@ -384,7 +492,7 @@ impl Mmio for Tampered {
     }
 
     unsafe fn store64(&mut self, address: u64, value: u64) {
-        let doorbell = address.wrapping_sub(self.doorbells) < 0x2000;
+        let doorbell = address.wrapping_sub(self.queues[0].doorbells) < 0x2000;
         if let Some((address, value)) = self.change(address, value) {
             match self.armed && doorbell && self.what == Tamper::Narrow {
                 true => unsafe { self.io.store32(address, value as u32) },
@@ -394,8 +502,11 @@ impl Mmio for Tampered {
     }
 
     fn fence(&mut self) {
-        if !(self.armed && self.what == Tamper::Fences) {
-            self.io.fence();
+        let copies = self.queues[SDMA as usize].doorbells != 0 && !self.armed;
+        match self.what {
+            Tamper::Fences if self.armed => {}
+            Tamper::CopyFences if copies => {}
+            _ => self.io.fence(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Models, targets and comparisons that the tests share.
 #![allow(dead_code)]
 
+pub mod copies;
 pub mod damaged;
 pub mod needs;
 pub mod simulated;

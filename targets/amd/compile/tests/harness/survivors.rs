@@ -63,6 +63,10 @@ pub const SURVIVORS: &[(&str, &str)] = &[
     ("patch of another symbol: event's number", "as above"),
     ("patch shifted: event's number", "as above"),
     (
+        "copy: one byte shorter",
+        "sections end in bytes that fill them up, unless they are full",
+    ),
+    (
         "needs: another queue",
         "the same indirect buffer runs from a queue of AQL packets",
     ),

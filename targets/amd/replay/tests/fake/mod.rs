@@ -312,6 +312,10 @@ impl KernelIo for Fake {
             }
             CREATE_QUEUE => {
                 let a = argument!(CreateQueue);
+                if a.queue_type == QUEUE_SDMA {
+                    // All queues of copy engines are taken: the simulated GPU has some.
+                    return Err(Errno(12));
+                }
                 for at in [
                     a.ring_base_address,
                     a.eop_buffer_address,

@@ -1,7 +1,7 @@
-//! Copies to memory of the device that the processor cannot reach: machines without a large BAR.
+//! Copies inside of command packets, for when every queue of a copy engine is taken.
 //!
 //! In: bytes and an address. Out: the bytes there, written by the device's own command processor: the data travel inside WRITE_DATA packets of
-//! indirect buffers. Slower than a copy engine and free of its differences between chips; happens once, when a model is opened.
+//! indirect buffers. Slower than a copy engine and free of its differences between chips.
 
 use crate::device::{Device, Options};
 use crate::error::Error;
@@ -13,7 +13,7 @@ const BUFFER_BYTES: u64 = 1 << 20;
 /// Data of one packet; its length has 14 bits.
 const PACKET_BYTES: usize = 32 << 10;
 /// Packets in a buffer: their headers and the release behind them fit too.
-const PACKETS: usize = 31;
+const MOST: usize = 31;
 /// WRITE_DATA, without its length.
 const WRITE_DATA: u32 = 3 << 30 | 0x37 << 8;
 /// To memory, every word to the next place, confirmed.
@@ -28,22 +28,22 @@ const FLUSH_GFX9: u32 = 1 << 15 | 1 << 17;
 /// The value has 64 bits.
 const DATA_64: u32 = 2 << 29;
 
-/// A way to memory that the processor does not see.
+/// An indirect buffer that is filled and run again and again.
 #[derive(Debug)]
-pub struct Upload {
+pub(super) struct Packets {
     buffer: Block,
     /// Buffers submitted so far.
     count: u32,
 }
 
-impl Upload {
+impl Packets {
     /// Makes the buffer. Close it in any case.
-    pub fn open<I: KernelIo + Mmio>(io: &mut I, device: &Device) -> Result<Upload, Error> {
+    pub fn open<I: KernelIo + Mmio>(io: &mut I, device: &Device) -> Result<Packets, Error> {
         let buffer = memory::exactly(io, device.gpu(), Class::Coherent, BUFFER_BYTES)
             .map_err(Error::step("uploading", BUFFER_BYTES))?;
         // SAFETY: the address is in the page of signals.
         let count = unsafe { io.load32(device.uploads()) };
-        Ok(Upload { buffer, count })
+        Ok(Packets { buffer, count })
     }
 
     /// Copies bytes; the last word is filled up with zeros.
@@ -55,7 +55,7 @@ impl Upload {
         bytes: &[u8],
         options: &Options,
     ) -> Result<(), Error> {
-        for part in bytes.chunks(PACKET_BYTES * PACKETS) {
+        for part in bytes.chunks(PACKET_BYTES * MOST) {
             let mut at = self.buffer.address;
             let mut put = |io: &mut I, words: &[u32]| {
                 for word in words {
@@ -110,7 +110,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Gives the buffer back.
+    /// Gives the buffer back. The device does not read it any more.
     pub fn close<I: KernelIo>(self, io: &mut I, device: &Device) {
         memory::free(io, device.gpu(), &self.buffer);
     }
