@@ -150,6 +150,47 @@ fn an_open_model_has_one_queue() {
     }
 }
 
+/// The one queue that other processes left over is enough for models that are open at once: each has it while it is filled.
+#[test]
+fn models_take_turns_at_the_engine() {
+    let Some(small) = with_weights(8, 8) else {
+        return;
+    };
+    for seed in 0..4 {
+        let io = Simulated::new(Settings {
+            seed,
+            shadow: true,
+            large_bar: false,
+            copy_queues: 1,
+            units: 2,
+            ..Settings::default()
+        });
+        let open = || {
+            let bundle = tinyc_runtime::read(&small.bundle).unwrap();
+            Model::open(bundle, io.clone(), options()).unwrap()
+        };
+        let mut first = open();
+        let input = [0.5f32.to_le_bytes(); 16].concat();
+        first.write_input(0, &input).unwrap();
+        // The first model runs while the second one is filled.
+        let ticket = first.submit().unwrap();
+        let mut second = open();
+        second.write_input(0, &input).unwrap();
+        second.run().unwrap();
+        first.wait(ticket, Duration::from_secs(1)).unwrap();
+        let mut out = [[0; 64]; 2];
+        first.read_output(0, &mut out[0]).unwrap();
+        second.read_output(0, &mut out[1]).unwrap();
+        assert_eq!(out[0], out[1]);
+        drop((first, second));
+        assert!(io.leaks().is_empty(), "{:?}", io.leaks());
+        let trace = io.take_trace();
+        let all = queues(&trace);
+        assert!(all.iter().all(|(_, error)| error.is_none()), "{all:?}");
+        assert_eq!((io.fault(), io.violations()), (None, vec![]));
+    }
+}
+
 /// So many copies that the ring starts again: its end is filled with what does nothing.
 #[test]
 fn the_ring_starts_again() {
