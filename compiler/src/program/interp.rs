@@ -263,6 +263,10 @@ impl Interpreter<'_> {
             Op::Splat => self.value(node.src[0], 0)?,
             Op::Stack => self.value(node.src[usize::from(lane)], 0)?,
             Op::Lane(n) => self.value(node.src[0], n)?,
+            Op::Zip { high } => {
+                let start = if high { ty.lanes / 2 } else { 0 };
+                self.value(node.src[usize::from(lane % 2)], start + lane / 2)?
+            }
             Op::Fold(op) => {
                 let mut all = (0..self.lanes(node.src[0]))
                     .map(|n| self.value(node.src[0], n))

@@ -96,6 +96,11 @@ pub fn vector_types(names: &[String]) -> String {
 pub const PRELUDE: &str = r#"#ifndef TINYC_PRELUDE
 #define TINYC_PRELUDE
 #include <stdint.h>
+#if defined(__clang__) || __GNUC__ >= 12
+#define TINYC_SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define TINYC_SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
+#endif
 #define TINYC_INLINE static inline __attribute__((always_inline, unused))
 TINYC_INLINE int64_t tinyc_floordiv(int64_t a, int64_t b) {
     if (b == 0) return 0;

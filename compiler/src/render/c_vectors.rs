@@ -127,6 +127,14 @@ impl Printer<'_> {
                 }
                 format!("(({c}){{{}}})", all.join(", "))
             }
+            Op::Zip { high } => {
+                let (a, b) = (self.whole(node.src[0])?, self.whole(node.src[1])?);
+                let start = if high { ty.lanes / 2 } else { 0 };
+                let lanes = (0..ty.lanes).map(|l| start + l / 2 + l % 2 * ty.lanes);
+                let lanes: Vec<String> = lanes.map(|l| l.to_string()).collect();
+                let mask = self.ty(DType::I32.vec(ty.lanes));
+                format!("TINYC_SHUFFLE({mask}, {a}, {b}, {})", lanes.join(", "))
+            }
             Op::Load { gated } => {
                 let (slot, memory) = self.slot(node.src[0])?;
                 if matches!(memory, DType::Bool | DType::BF16) {

@@ -311,6 +311,39 @@ fn rows_that_no_window_reads_are_not_computed() {
     assert_eq!(stored_shapes(&h.schedule()), [[12, 16]]);
 }
 
+/// Windows that overlap would compute an activation several times for each element.
+#[test]
+fn an_activation_before_overlapping_windows_is_stored() {
+    for (stride, windows, kernel) in [(1, 12, 0), (3, 4, 1)] {
+        let mut h = Hand::default();
+        let (a, w) = (h.input(&[14, 64]), h.weight(&[64, 16]));
+        let y = h.matmul(a, w, 14, 64, 16);
+        let exp = h.add(Op::Unary(Unary::Exp), &[y], &[14, 16]);
+        let exp = h.add(Op::Binary(Binary::Mul), &[y, exp], &[14, 16]);
+        let window = Op::Window {
+            axis: 0,
+            size: 3,
+            stride,
+            dilation: 1,
+        };
+        let read = h.add(window, &[exp], &[windows, 3, 16]);
+        let sum = Op::Reduce {
+            op: ReduceOp::Sum,
+            axes: vec![1],
+        };
+        let y = h.add(sum, &[read], &[windows, 16]);
+        h.output(y);
+        let program = h.schedule();
+        let has_exp = |k: &Kernel| {
+            let nodes = k.uops.toposort(&[k.sink]);
+            let exp = crate::uop::Op::Unary(Unary::Exp);
+            nodes.into_iter().any(|n| k.uops.op(n) == exp)
+        };
+        assert_eq!(program.kernels.len(), 2, "stride {stride}");
+        assert_eq!(program.kernels.iter().position(has_exp), Some(kernel));
+    }
+}
+
 #[test]
 fn a_padded_input_is_copied_and_framed() {
     let mut h = Hand::default();

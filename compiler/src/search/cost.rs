@@ -73,7 +73,13 @@ pub fn cycles(kernel: &LinearKernel, facts: &Facts) -> f64 {
             Op::Store { .. } => body.stores += 1.0,
             Op::Assign => body.sums += parts,
             Op::Prefetch { .. } => body.loads += 1.0,
-            Op::Unary(_) | Op::Binary(_) | Op::MulAdd | Op::Where | Op::Cast | Op::Fold(_) => {
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::MulAdd
+            | Op::Where
+            | Op::Cast
+            | Op::Zip { .. }
+            | Op::Fold(_) => {
                 if node.ty.scalar.is_float() {
                     body.arithmetic += parts;
                 } else {

@@ -226,6 +226,12 @@ pub enum Op {
     Stack,
     /// `[vector]`: one lane.
     Lane(u16),
+    /// `[a, b]`: lanes of two vectors in turns: the first halves of both, or the second halves.
+    /// `zip low` of `[0, 1, 2, 3]` and `[4, 5, 6, 7]` is `[0, 4, 1, 5]`.
+    Zip {
+        /// The second halves.
+        high: bool,
+    },
     /// `[vector]`: combines all lanes into a scalar, pairwise.
     Fold(ReduceOp),
     /// `[store...]`: root of a kernel. Its nests are independent: they write disjoint elements and none

@@ -188,6 +188,12 @@ pub(super) const ROWS: &[Row] = &[
     row("stack", &[], (1, MANY), "A vector from scalars."),
     row("lane", &["number"], (1, 1), "One lane of a vector."),
     row(
+        "zip",
+        &["half"],
+        (2, 2),
+        "Lanes of two vectors in turns: of their low or their high halves.",
+    ),
+    row(
         "fold",
         &["op"],
         (1, 1),
@@ -309,6 +315,7 @@ pub(super) fn words(op: Op) -> String {
         Op::Splat => "splat".into(),
         Op::Stack => "stack".into(),
         Op::Lane(n) => format!("lane {n}"),
+        Op::Zip { high } => format!("zip {}", if high { "high" } else { "low" }),
         Op::Fold(op) => format!("fold {}", name_of(REDUCE, op)),
         Op::Sink => "sink".into(),
         Op::Acc { id } => format!("acc {id}"),
@@ -385,6 +392,13 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
         "splat" => Op::Splat,
         "stack" => Op::Stack,
         "lane" => Op::Lane(word(0)?.parse().ok()?),
+        "zip" => Op::Zip {
+            high: match word(0)? {
+                "high" => true,
+                "low" => false,
+                _ => return None,
+            },
+        },
         "fold" => Op::Fold(find(REDUCE, word(0)?)?),
         "sink" => Op::Sink,
         "acc" => Op::Acc {
@@ -484,6 +498,7 @@ mod tests {
                 .map(|a| match *a {
                     "op" => "sum",
                     "axis" => "loop",
+                    "half" => "low",
                     _ => "1",
                 })
                 .collect();

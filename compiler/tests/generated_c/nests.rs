@@ -186,6 +186,36 @@ fn padded(lanes: i64, transposed: bool) -> Case {
     }
 }
 
+/// A tile of `rows` vectors that goes transposed into rows of memory which overlap no other: transposed in registers when it is square.
+fn tile(rows: i64, lanes: i64, dtype: DType) -> Case {
+    let mut b = Build::new();
+    let (n, m) = (2 * rows, 2 * lanes);
+    let (i, _) = b.split(n, rows, Axis::Loop, Axis::Unroll);
+    let (j, _) = b.split(m, lanes, Axis::Loop, Axis::Vector);
+    let (x, y) = (b.g.param(0, dtype), b.g.param(1, dtype));
+    let v = b.g.load(x, &[i, j]);
+    let store = b.g.store(y, v, &[j, i]);
+    let memory = match dtype {
+        DType::F32 => vec![floats(n * m, 4), zeros(n * m)],
+        _ => vec![
+            (0..n * m).map(Scalar::Int).collect(),
+            vec![Scalar::Int(0); (n * m) as usize],
+        ],
+    };
+    Case {
+        kernel: kernel(
+            b.g,
+            &[store],
+            vec![
+                param(dtype, &[n, m], Access::Read),
+                param(dtype, &[m, n], Access::Write),
+            ],
+        ),
+        memory,
+        workers: 1,
+    }
+}
+
 /// Gather by data, with indices out of range: what cannot be proved is guarded.
 fn gather(lanes: i64) -> Case {
     let mut b = Build::new();
@@ -332,6 +362,12 @@ fn gates_gathers_and_scatters() {
         ] {
             cases.push(case);
             names.push(format!("{name} x{lanes}"));
+        }
+    }
+    for (rows, lanes) in [(4, 4), (8, 8), (16, 16), (32, 16), (6, 8), (8, 16)] {
+        for dtype in [DType::F32, DType::I32, DType::I64] {
+            cases.push(tile(rows, lanes, dtype));
+            names.push(format!("tile {rows}x{lanes} {dtype:?}"));
         }
     }
     cases.push(scatter());

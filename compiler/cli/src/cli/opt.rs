@@ -19,7 +19,7 @@ use tinyc_compiler::uop::text::node_text;
 pub struct Args {
     /// Kernel in text form (.uop)
     file: PathBuf,
-    /// Passes to run, in order: opt, simplify-kernel, lower-layouts, unroll, vectorise,
+    /// Passes to run, in order: opt, simplify-kernel, lower-layouts, unroll, vectorise, join-stores,
     /// lower-transcendentals, linearise, insert-prefetches
     #[arg(long, value_delimiter = ',', value_name = "PASS,...")]
     pass: Vec<String>,

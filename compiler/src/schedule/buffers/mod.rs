@@ -319,6 +319,7 @@ impl Analysis<'_> {
         roots.dedup();
         let mut evaluations = 0.0;
         let mut in_reduce = false;
+        let mut overlapping = false;
         let mut covers_nest = true;
         for request in requests {
             let loops = self.loops(&request.index);
@@ -333,6 +334,7 @@ impl Analysis<'_> {
                 .map(|&r| self.extents[r as usize] as f64)
                 .product();
             covers_nest &= mine >= own;
+            overlapping |= mine > numel * 1.01;
         }
         if requests.len() > MAX_REQUESTS {
             return true;
@@ -375,7 +377,7 @@ impl Analysis<'_> {
                     && evaluations <= 3.01 * numel
                     && work.each <= 64.0
                     && work.depth <= 1
-                    && !in_reduce_heavily(work, in_reduce)))
+                    && !(in_reduce && work.each > dear(overlapping))))
         {
             return false;
         }
@@ -485,7 +487,11 @@ impl Analysis<'_> {
     }
 }
 
-/// Expensive values are not computed again inside a reduce.
-fn in_reduce_heavily(work: Work, in_reduce: bool) -> bool {
-    in_reduce && work.each > 24.0
+/// Values of more operations are not computed again inside a reduce: of few where its windows overlap, an activation with an exponential
+/// before a convolution.
+fn dear(overlapping: bool) -> f64 {
+    match overlapping {
+        true => 8.0,
+        false => 24.0,
+    }
 }

@@ -164,6 +164,10 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             n < ty(0).lanes && node.ty == Type { lanes: 1, ..ty(0) },
             "no such lane",
         ),
+        Op::Zip { .. } => need(
+            ty(0) == node.ty && ty(1) == node.ty && node.ty.lanes % 2 == 0,
+            "its sources are not of its type",
+        ),
         Op::Fold(_) => need(
             node.ty == Type { lanes: 1, ..ty(0) },
             "the type is not its source's scalar",
