@@ -133,7 +133,7 @@ impl Env<'_> {
         Some(self.mod_const(node, n))
     }
 
-    /// Finds `d > 1` dividing `n` such that `rest = whole*d + b` with `0 <= b < d`.
+    /// Finds `d > 1` dividing `n` (any, when it is 0) such that `rest = whole*d + b` with `0 <= b < d`.
     fn coarse(&mut self, rest: &Linear, n: i64) -> Option<(Linear, i64)> {
         let mut divisors: Vec<i64> = rest
             .terms
@@ -194,6 +194,13 @@ impl Env<'_> {
             d.constant = d.constant.checked_sub(1)?; // a <= b is a - b - 1 < 0
         }
         let (low, high) = self.interval_of(&d);
+        if matches!(op, Binary::Lt | Binary::Le)
+            && (low < 0 && high >= 0)
+            && let Some((whole, _)) = self.coarse(&d, 0)
+        {
+            // whole*n + b < 0 with 0 <= b < n  <=>  whole < 0: all lanes of a block agree.
+            d = whole;
+        }
         let common = d.terms.iter().fold(0, |c, t| gcd(c, t.1)).max(1);
         match op {
             Binary::Lt | Binary::Le => {

@@ -54,6 +54,8 @@ rules! { pub INDEX [Index];
     /// (lt x x) => false
     /// (lt (add x 3) 10) => (lt x 7)
     /// (lt (mul x 4) 9) => (lt x 3)
+    /// (lt (add (mul a 16) b) 32) => (lt a 2) where 0<=b<16
+    /// (lt 15 (add (mul a 16) b)) => (lt 0 a) where 0<=b<16
     fn lt_decided(g, Lt(a, b)) { g.compare(Binary::Lt, a, b) }
     /// (le x 3) => true where 0<=x<4
     /// (le x 3) => (lt x 4)
