@@ -54,6 +54,10 @@ type Place = (UopId, Vec<(UopId, i64)>);
 
 /// One nest.
 fn join(g: &mut Uops, nest: &[UopId]) -> Vec<UopId> {
+    // Places that data decide may be the same: the last store counts.
+    if nest.iter().any(|&id| is_scattered(g, id)) {
+        return nest.to_vec();
+    }
     let mut places: Vec<Vec<LaneStore>> = Vec::new();
     let mut known: FxHashMap<Place, usize> = FxHashMap::default();
     let mut out = Vec::with_capacity(nest.len());
@@ -77,6 +81,18 @@ fn join(g: &mut Uops, nest: &[UopId]) -> Vec<UopId> {
         }
     }
     out
+}
+
+/// True for a store whose index reads memory.
+fn is_scattered(g: &Uops, id: UopId) -> bool {
+    let Op::Store { gated } = g.op(id) else {
+        return false;
+    };
+    let index = &g.src(id)[if gated { 3 } else { 2 }..];
+    let nodes = g.toposort(index);
+    nodes
+        .into_iter()
+        .any(|n| matches!(g.op(n), Op::Load { .. }))
 }
 
 fn lane_store(g: &Uops, id: UopId) -> Option<(Place, LaneStore)> {
