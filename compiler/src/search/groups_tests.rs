@@ -123,9 +123,20 @@ fn what_the_device_has_no_room_for_is_given_up_and_told() {
     let wide_columns = matmul(64, 64, 8192);
     let refused = wide.build(&wide_columns, &facts, usize::MAX).unwrap_err();
     assert!(refused.message.contains("the target has 64"), "{refused}");
-    let chosen = choose(&wide_columns, &facts).unwrap();
-    let staged = |o: &&Opt| matches!(o, Opt::Stage { .. });
-    assert!(chosen.refused.is_some() || chosen.opts.iter().any(|o| staged(&o)));
+    let chosen = |facts: &Facts| choose(&wide_columns, facts).unwrap();
+    let staged = chosen(&facts);
+    assert!(staged.opts.iter().any(|o| matches!(o, Opt::Stage { .. })));
+    assert_eq!(staged.refused, None);
+    // No room for tiles either: nothing is left but to say so.
+    if let Some(gpu) = &mut facts.gpu {
+        gpu.group_memory_bytes = 2048;
+    }
+    let plain = chosen(&facts);
+    let why = plain.refused.unwrap_or_default();
+    assert!(
+        plain.opts.is_empty() && why.contains("the target has 64"),
+        "{why}"
+    );
 }
 
 /// Candidates that were loaded and turns that were timed; 8 waves of one column are best.
