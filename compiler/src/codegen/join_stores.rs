@@ -120,7 +120,10 @@ fn lane_store(g: &Uops, id: UopId) -> Option<(Place, LaneStore)> {
 fn transposed(g: &mut Uops, stores: &[LaneStore]) -> Option<Vec<UopId>> {
     let first = g.ty(stores.first()?.vector);
     let lanes = usize::from(first.lanes);
-    if !lanes.is_power_of_two() || first.scalar.size() != 4 || stores.len() % (lanes * lanes) != 0 {
+    if !lanes.is_power_of_two()
+        || first.scalar.size() != 4
+        || !stores.len().is_multiple_of(lanes * lanes)
+    {
         return None;
     }
     // Rows of the same vectors, in the order in which they come.

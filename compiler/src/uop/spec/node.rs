@@ -165,7 +165,7 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             "no such lane",
         ),
         Op::Zip { .. } => need(
-            ty(0) == node.ty && ty(1) == node.ty && node.ty.lanes % 2 == 0,
+            ty(0) == node.ty && ty(1) == node.ty && node.ty.lanes.is_multiple_of(2),
             "its sources are not of its type",
         ),
         Op::Fold(_) => need(
