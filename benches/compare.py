@@ -2,8 +2,8 @@
 
     python benches/compare.py [--tinyc PATH] [--threads N] [--rounds R] [--seconds S] [--dim NAME=N]... MODEL.onnx...
 
-Prints a Markdown table: the least and the median milliseconds of each, and the better rival over tinyc, both by
-minima. Each model is compiled once to a .tinyexe, so tinyc's figure is the artifact's own. Needs onnxruntime and
+Prints a Markdown table: the median and the least milliseconds of each, and the better rival over tinyc, both by
+medians. Each model is compiled once to a .tinyexe, so tinyc's figure is the artifact's own. Needs onnxruntime and
 numpy; openvino is compared with where it is installed. Inputs are random, equal for the rivals.
 """
 
@@ -119,13 +119,13 @@ def main():
             for turn in range(args.rounds):
                 for name, run in runs if turn % 2 == 0 else reversed(runs):
                     times[name] += run()
-        least = {name: min(t) for name, t in times.items()}
+        middle = {name: float(numpy.median(t)) for name, t in times.items()}
         if not ratios:
-            print("| model | " + " | ".join(f"{n}: min (median) ms" for n in times) + " | better rival / tinyc |")
+            print("| model | " + " | ".join(f"{n}: median (min) ms" for n in times) + " | better rival / tinyc |")
             print("|---" * (len(times) + 2) + "|")
-        ratio = min(v for n, v in least.items() if n != "tinyc") / least["tinyc"]
+        ratio = min(v for n, v in middle.items() if n != "tinyc") / middle["tinyc"]
         ratios.append(ratio)
-        cells = [f"{least[n]:.3g} ({numpy.median(t):.3g})" for n, t in times.items()]
+        cells = [f"{middle[n]:.3g} ({min(t):.3g})" for n, t in times.items()]
         print(f"| {os.path.basename(model)} | " + " | ".join(cells) + f" | {ratio:.2f} |", flush=True)
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
     print("| geometric mean " + "| " * len(times) + f"| {mean:.2f} |")
