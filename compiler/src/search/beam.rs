@@ -70,7 +70,7 @@ pub trait Evaluate {
 }
 
 /// What a search found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Best {
     /// The fastest recipe.
     pub recipe: Recipe,
@@ -84,6 +84,23 @@ pub struct Best {
     pub seconds: f64,
     /// Nothing was left to try.
     pub complete: bool,
+}
+
+impl Best {
+    /// The heuristics' own choice, not timed yet.
+    fn of(heuristic: &Candidate) -> Best {
+        Best {
+            recipe: Recipe {
+                tuned: false,
+                ..heuristic.recipe.clone()
+            },
+            point: Point::default(),
+            tuned: false,
+            ratio: 1.0,
+            seconds: 0.0,
+            complete: false,
+        }
+    }
 }
 
 /// Candidates compiled and timed at once.
@@ -127,17 +144,7 @@ pub fn search(
         settings,
         eval,
         seen: FxHashSet::from_iter([heuristic.code]),
-        best: Best {
-            recipe: Recipe {
-                tuned: false,
-                ..heuristic.recipe.clone()
-            },
-            point: Point::default(),
-            tuned: false,
-            ratio: 1.0,
-            seconds: 0.0,
-            complete: false,
-        },
+        best: Best::of(&heuristic),
         incumbent: heuristic.clone(),
     };
     let mut frontier = vec![heuristic.clone()];
@@ -165,7 +172,7 @@ pub fn search(
             break;
         }
     }
-    state.settle(heuristic)?;
+    state.settle(&heuristic)?;
     Ok(state.best)
 }
 
@@ -307,7 +314,10 @@ impl State<'_> {
             if !first.is_win() {
                 continue;
             }
-            if let Some(again) = self.reload(&racers[at].candidate)? {
+            // In the other order.
+            let incumbent = self.incumbent.clone();
+            let again = self.anew(&racers[at].candidate, &incumbent)?;
+            if let Some(again) = again.filter(Ratio::is_win) {
                 scale = first.median.max(again.median);
                 self.best.ratio *= scale;
                 self.best.seconds *= scale;
@@ -323,49 +333,41 @@ impl State<'_> {
         Ok(scale)
     }
 
-    /// Loads the incumbent and a candidate anew, in the other order, and confirms the win: where memory happened to lie decides
-    /// nothing.
-    fn reload(&mut self, candidate: &Candidate) -> Result<Option<Ratio>> {
-        let loaded = self.eval.load(&[candidate, &self.incumbent]);
-        let Ok([mut b, mut a]) = <[_; 2]>::try_from(
-            loaded
-                .into_iter()
-                .filter_map(Result::ok)
-                .collect::<Vec<Box<dyn Runner>>>(),
-        ) else {
-            return Ok(None);
-        };
-        let again = self.confirm(&mut *a, &mut *b)?;
-        Ok(again.is_win().then_some(again))
+    /// Loads two candidates anew and takes turns of the second and the first: where memory happened to lie decides nothing. `None` when one
+    /// does not load.
+    fn anew(&mut self, first: &Candidate, second: &Candidate) -> Result<Option<Ratio>> {
+        let loaded = self.eval.load(&[first, second]);
+        let loaded = loaded.into_iter().filter_map(Result::ok);
+        match <[_; 2]>::try_from(loaded.collect::<Vec<Box<dyn Runner>>>()) {
+            Ok([mut a, mut b]) => self.confirm(&mut *b, &mut *a).map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Compares what was found with the heuristics' choice once more: each of several steps may have been a little lucky, and their ratios
     /// multiply.
-    fn settle(&mut self, heuristic: Candidate) -> Result<()> {
+    fn settle(&mut self, heuristic: &Candidate) -> Result<()> {
         if !self.best.tuned {
             return Ok(());
         }
-        let loaded = self.eval.load(&[&heuristic, &self.incumbent]);
-        let loaded = loaded.into_iter().filter_map(Result::ok);
-        let Ok([mut a, mut b]) = <[_; 2]>::try_from(loaded.collect::<Vec<Box<dyn Runner>>>())
-        else {
+        let found = self.incumbent.clone();
+        let Some(ratio) = self.anew(&found, heuristic)? else {
             return Ok(());
         };
-        let ratio = self.confirm(&mut *a, &mut *b)?;
         let before = self.best.seconds / self.best.ratio;
-        if ratio.is_win() {
-            self.best.ratio = ratio.median;
+        self.best = if ratio.is_win() {
+            Best {
+                ratio: ratio.median,
+                seconds: before * ratio.median,
+                ..self.best.clone()
+            }
         } else {
-            self.best.ratio = 1.0;
-            self.best.tuned = false;
-            self.best.point = Point::default();
-            self.best.recipe = Recipe {
-                tuned: false,
-                ..heuristic.recipe.clone()
-            };
-            self.incumbent = heuristic;
-        }
-        self.best.seconds = before * self.best.ratio;
+            Best {
+                seconds: before,
+                complete: self.best.complete,
+                ..Best::of(heuristic)
+            }
+        };
         Ok(())
     }
 

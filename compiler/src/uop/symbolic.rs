@@ -194,19 +194,17 @@ impl Env<'_> {
             d.constant = d.constant.checked_sub(1)?; // a <= b is a - b - 1 < 0
         }
         let (low, high) = self.interval_of(&d);
-        if matches!(op, Binary::Lt | Binary::Le)
-            && (low < 0 && high >= 0)
-            && let Some((whole, _)) = self.coarse(&d, 0)
-        {
-            // whole*n + b < 0 with 0 <= b < n  <=>  whole < 0: all lanes of a block agree.
-            d = whole;
-        }
-        let common = d.terms.iter().fold(0, |c, t| gcd(c, t.1)).max(1);
+        let common = |d: &Linear| d.terms.iter().fold(0, |c, t| gcd(c, t.1)).max(1);
         match op {
             Binary::Lt | Binary::Le => {
                 if high < 0 || low >= 0 {
                     return Some(self.bool(high < 0));
                 }
+                // whole*n + b < 0 with 0 <= b < n  <=>  whole < 0: all lanes of a block agree.
+                if let Some((whole, _)) = self.coarse(&d, 0) {
+                    d = whole;
+                }
+                let common = common(&d);
                 // sum + c < 0  <=>  sum/common <= floor((-c - 1) / common)
                 let limit = d.constant.checked_neg()?.checked_sub(1)?.div_euclid(common);
                 let terms: Vec<(UopId, i64)> =
@@ -226,7 +224,7 @@ impl Env<'_> {
                 })
             }
             Binary::Eq | Binary::Ne => {
-                let never = high < 0 || low > 0 || d.constant % common != 0;
+                let never = high < 0 || low > 0 || d.constant % common(&d) != 0;
                 let always = low == 0 && high == 0;
                 if never || always {
                     return Some(self.bool(always == (op == Binary::Eq)));

@@ -1,12 +1,10 @@
 //! Compiles `tinyc-replay-cpu` and the libraries of every program into one archive that the crate embeds and links into every
 //! `.tinyexe`.
 
-use tinyc_replay_build::{Cargo, LINK, PROGRAM, call, empty};
+use tinyc_replay_build::{Cargo, PROGRAM, call, empty};
 
 fn main() {
     let cargo = Cargo::from_environment();
-    // Compiler drivers want them by words.
-    println!("cargo:rustc-env=TINYC_LINK={}", LINK.join(" "));
     let archive = cargo.out("libtinyc_replay.a");
     if !cargo.has_replay() {
         return empty(&archive);

@@ -15,13 +15,11 @@ use tinyc_compiler::emit::{
 };
 use tinyc_compiler::program::Built;
 use tinyc_compiler::target::EmittedFile;
+use tinyc_replay_build::LINK;
 
 /// Archive of the replay program for the architecture that tinyc itself was built for. Empty where
 /// the build script cannot make one.
 const REPLAY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtinyc_replay.a"));
-
-/// Flags of the link, by words: those of every program that replays models.
-const LINK: &str = env!("TINYC_LINK");
 
 /// Writes the executable of a model into `dir`.
 pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<EmittedFile>> {
@@ -83,7 +81,7 @@ pub fn emit(target: &CpuTarget, built: &Built, dir: &Path) -> Result<Vec<Emitted
     let script = temp.path().join("executable.ld");
     write(&script, SCRIPT.as_bytes())?;
     let script = format!("-Wl,-T,{}", script.display());
-    let mut flags: Vec<&str> = LINK.split(' ').collect();
+    let mut flags = LINK.to_vec();
     flags.push(&script);
     let linked = temp.path().join("linked");
     let (linked, bundle) = rayon::join(
