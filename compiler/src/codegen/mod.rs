@@ -8,10 +8,11 @@
 //! 4. `lower-tiles`: stores by all threads of a work-group for what they share;
 //! 5. `unroll`: copies for `Unroll` ranges;
 //! 6. `vectorise`: lanes for `Vector` ranges;
-//! 7. `join-stores`: lanes that go to places side by side are transposed in registers;
-//! 8. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
-//! 9. `linearise`: loops, registers, order;
-//! 10. `insert-prefetches`: weights asked for ahead.
+//! 7. `join-loads`: lanes two elements apart come out of vectors of memory;
+//! 8. `join-stores`: lanes that go to places side by side are transposed in registers;
+//! 9. `lower-transcendentals`: exponentials, logarithms, sines ... as polynomials;
+//! 10. `linearise`: loops, registers, order;
+//! 11. `insert-prefetches`: weights asked for ahead.
 //!
 //! Those before `linearise` go from kernel to kernel, that after it from list to list: what stands between two of them
 //! can be printed and verified, and a kernel can be run. From `lower-layouts` on buffers have one dimension; from `unroll` on the sink may hold sinks: each is a nest,
@@ -21,6 +22,7 @@
 
 mod flops;
 mod insert_prefetches;
+mod join_loads;
 mod join_stores;
 mod linearise;
 mod lower_layouts;
@@ -52,6 +54,7 @@ pub const KERNEL_PASSES: &[(&str, Pass)] = &[
     ("vectorise", |k, _| {
         each_store(k, |g, store| Ok(vectorise::vectorise(g, store)))
     }),
+    ("join-loads", join_loads::join_loads),
     ("join-stores", join_stores::join_stores),
     ("lower-transcendentals", |k, _| {
         each_store(k, |g, store| {

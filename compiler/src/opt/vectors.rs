@@ -97,25 +97,25 @@ fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
         if below.iter().any(|&r| work.g.src(r)[1..].iter().any(own)) {
             continue;
         }
-        let contiguous = loads
-            .iter()
-            .filter(|a| work.stride(a, range) == Some(1))
-            .count() as i64;
-        let scattered = loads
-            .iter()
-            .filter(|a| {
-                !matches!(work.stride(a, range), Some(0 | 1))
-                    && !work.params[a.slot as usize].weight
-            })
-            .count() as i64;
+        let (mut contiguous, mut paired, mut scattered) = (0, 0, 0);
+        for load in &loads {
+            match work.stride(load, range) {
+                Some(1) => contiguous += 1,
+                Some(0) => {}
+                _ if work.params[load.slot as usize].weight => {}
+                // Every second element comes out of two vectors.
+                Some(2) => paired += 1,
+                _ => scattered += 1,
+            }
+        }
         let stored = work.stride(store, range) == Some(1);
-        let lanes_only = !below.is_empty() && contiguous > 0 && scattered == 0;
+        let lanes_only = !below.is_empty() && contiguous > 0 && scattered + paired == 0;
         // Under a reduce, scattered loads cost their whole extent.
-        let slow = scattered > 0 && contiguous == 0 && !reduces.is_empty();
+        let slow = scattered > 0 && contiguous + paired == 0 && !reduces.is_empty();
         if !stored && !lanes_only || slow {
             continue;
         }
-        let score = contiguous * 8 - scattered + work.extent(range).min(64);
+        let score = contiguous * 8 + paired * 4 - scattered + work.extent(range).min(64);
         if best.is_none_or(|b| (stored, score) > b.0) {
             best = Some(((stored, score), range));
         }
@@ -156,7 +156,7 @@ fn find_reduce(work: &Work<'_>, nest: &Nest, facts: &Facts) -> Option<(UopId, Uo
                 && work.extent(r) >= 4
                 && work.stride(store, r) == Some(1)
                 && loads.iter().all(|a| {
-                    matches!(work.stride(a, r), Some(0 | 1)) || work.params[a.slot as usize].weight
+                    matches!(work.stride(a, r), Some(0..=2)) || work.params[a.slot as usize].weight
                 })
         });
         // Another reduce below would run anew for each lane.

@@ -267,6 +267,11 @@ impl Interpreter<'_> {
                 let start = if high { ty.lanes / 2 } else { 0 };
                 self.value(node.src[usize::from(lane % 2)], start + lane / 2)?
             }
+            Op::Unzip { odd } => {
+                let half = ty.lanes / 2;
+                let n = usize::from(lane / half);
+                self.value(node.src[n], lane % half * 2 + u16::from(odd[n]))?
+            }
             Op::Fold(op) => {
                 let mut all = (0..self.lanes(node.src[0]))
                     .map(|n| self.value(node.src[0], n))

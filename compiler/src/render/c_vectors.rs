@@ -130,10 +130,15 @@ impl Printer<'_> {
             Op::Zip { high } => {
                 let (a, b) = (self.whole(node.src[0])?, self.whole(node.src[1])?);
                 let start = if high { ty.lanes / 2 } else { 0 };
-                let lanes = (0..ty.lanes).map(|l| start + l / 2 + l % 2 * ty.lanes);
-                let lanes: Vec<String> = lanes.map(|l| l.to_string()).collect();
-                let mask = self.ty(DType::I32.vec(ty.lanes));
-                format!("TINYC_SHUFFLE({mask}, {a}, {b}, {})", lanes.join(", "))
+                self.shuffle(&a, &b, ty, |l| start + l / 2 + l % 2 * ty.lanes)
+            }
+            Op::Unzip { odd } => {
+                let (a, b) = (self.whole(node.src[0])?, self.whole(node.src[1])?);
+                let half = ty.lanes / 2;
+                let lane = |n: u16| {
+                    n / half * ty.lanes + n % half * 2 + u16::from(odd[usize::from(n / half)])
+                };
+                self.shuffle(&a, &b, ty, lane)
             }
             Op::Load { gated } => {
                 let (slot, memory) = self.slot(node.src[0])?;
@@ -254,6 +259,13 @@ impl Printer<'_> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// A vector of lanes of `a` and `b`, counted through both.
+    fn shuffle(&mut self, a: &str, b: &str, ty: Type, lane: impl Fn(u16) -> u16) -> String {
+        let lanes: Vec<String> = (0..ty.lanes).map(|n| lane(n).to_string()).collect();
+        let mask = self.ty(DType::I32.vec(ty.lanes));
+        format!("TINYC_SHUFFLE({mask}, {a}, {b}, {})", lanes.join(", "))
     }
 
     /// True when a value prints as a scalar.

@@ -79,14 +79,20 @@ pub fn choose_layout(
             .map(axis)
             .collect();
         let lanes = i64::from(facts.lanes(tensor.dtype.size()));
-        if buffers.contracted.contains(&id)
+        // Rows of an image, or of whatever windows of columns are taken.
+        let reach = buffers.reach.get(&id).copied().unwrap_or(0);
+        let columns = dims.last().copied().unwrap_or(1);
+        let rows = dims.len() >= 3 && (channels.is_some() || reach > up(columns, lanes));
+        if (buffers.contracted.contains(&id) || rows)
             && let Some(inner) = axes.iter_mut().rev().find(|a| a.extent > 1)
         {
-            let padded = inner.extent.div_euclid(lanes) * lanes
-                + if inner.extent % lanes == 0 { 0 } else { lanes };
-            if inner.extent > lanes && padded * 8 <= inner.extent * 9 {
-                inner.extent = padded;
-            }
+            let around = halo.get(inner.dim).copied().unwrap_or_default();
+            let reach = if inner.dim + 1 == dims.len() {
+                reach
+            } else {
+                0
+            };
+            inner.extent = whole_vectors(dims[inner.dim], around, reach, lanes);
             inner.extent = spread_rows(inner.extent, tensor.dtype.size(), facts);
         }
     }
@@ -95,6 +101,23 @@ pub fn choose_layout(
         halo,
         axes,
     }
+}
+
+/// Extent of a row of `columns` elements with zeros before and after them: whole vectors of all that readers `reach` or that computing
+/// whole vectors of columns does, where that takes at most a seventh more.
+fn whole_vectors(columns: i64, (low, high): (i64, i64), reach: i64, lanes: i64) -> i64 {
+    let up = |n: i64| up(n, lanes);
+    let (extent, computed) = (low + columns + high, low + up(columns) + high);
+    let read = computed.max(low + reach);
+    [up(read), read, up(computed), computed]
+        .into_iter()
+        .find(|padded| padded * 7 <= extent * 8)
+        .unwrap_or(extent)
+}
+
+/// The next multiple of `lanes`.
+fn up(n: i64, lanes: i64) -> i64 {
+    (n + lanes - 1).div_euclid(lanes) * lanes
 }
 
 /// Extent of a row such that the rows of a tile do not fall into the same few sets of a cache: one line more where the
@@ -108,10 +131,11 @@ fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
     }
 }
 
-/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of wide rows stay apart
-/// too: a row fills whole vectors, a block of channels only half of one.
+/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of rows that nearly fill their
+/// vectors stay apart too: a block of channels would fill only half of one.
 fn channel_block(channels: i64, widest: i64, row: i64) -> i64 {
-    if widest <= 1 || channels * 2 <= widest && row >= 4 * widest {
+    let vectors = (row + widest - 1).div_euclid(widest.max(1));
+    if widest <= 1 || channels * 2 <= widest && row * 8 >= vectors * widest * 7 {
         return 1;
     }
     if channels * 2 > widest {
@@ -131,10 +155,24 @@ mod tests {
     fn block_follows_the_channel_count() {
         assert_eq!(channel_block(64, 16, 112), 16);
         assert_eq!(channel_block(9, 16, 112), 16);
-        assert_eq!(channel_block(8, 16, 28), 8);
+        assert_eq!(channel_block(8, 16, 28), 1);
+        assert_eq!(channel_block(8, 16, 14), 1);
+        assert_eq!(channel_block(8, 16, 20), 8);
         assert_eq!(channel_block(8, 16, 112), 1);
-        assert_eq!(channel_block(5, 16, 28), 8);
+        assert_eq!(channel_block(5, 16, 7), 8);
         assert_eq!(channel_block(3, 16, 28), 1);
         assert_eq!(channel_block(64, 1, 112), 1);
+    }
+
+    #[test]
+    fn rows_are_padded_to_whole_vectors() {
+        let rows = |columns, halo, reach| whole_vectors(columns, halo, reach, 16);
+        assert_eq!(rows(197, (0, 0), 197), 208);
+        assert_eq!(rows(224, (1, 1), 225), 240);
+        assert_eq!(rows(28, (2, 2), 34), 36);
+        assert_eq!(rows(32, (0, 0), 36), 36);
+        assert_eq!(rows(14, (0, 0), 14), 16);
+        assert_eq!(rows(20, (0, 0), 20), 20);
+        assert_eq!(rows(64, (0, 0), 64), 64);
     }
 }

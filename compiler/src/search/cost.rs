@@ -79,6 +79,7 @@ pub fn cycles(kernel: &LinearKernel, facts: &Facts) -> f64 {
             | Op::Where
             | Op::Cast
             | Op::Zip { .. }
+            | Op::Unzip { .. }
             | Op::Fold(_) => {
                 if node.ty.scalar.is_float() {
                     body.arithmetic += parts;

@@ -232,6 +232,12 @@ pub enum Op {
         /// The second halves.
         high: bool,
     },
+    /// `[a, b]`: every second lane of `a`, then of `b`, from the first or the second lane on.
+    /// `unzip even odd` of `[0, 1, 2, 3]` and `[4, 5, 6, 7]` is `[0, 2, 5, 7]`.
+    Unzip {
+        /// Whether the second lane of each source is its first.
+        odd: [bool; 2],
+    },
     /// `[vector]`: combines all lanes into a scalar, pairwise.
     Fold(ReduceOp),
     /// `[store...]`: root of a kernel. Its nests are independent: they write disjoint elements and none

@@ -7,6 +7,9 @@
 
 use super::ops::{Axis, Binary, Op, ReduceOp, Unary};
 
+/// Names of the lanes that an `unzip` takes.
+const PARITY: [&str; 2] = ["even", "odd"];
+
 const UNARY: &[(&str, Unary)] = &[
     ("neg", Unary::Neg),
     ("not", Unary::Not),
@@ -194,6 +197,12 @@ pub(super) const ROWS: &[Row] = &[
         "Lanes of two vectors in turns: of their low or their high halves.",
     ),
     row(
+        "unzip",
+        &["of first", "of second"],
+        (2, 2),
+        "Every second lane of two vectors one after the other: their even or their odd ones.",
+    ),
+    row(
         "fold",
         &["op"],
         (1, 1),
@@ -316,6 +325,11 @@ pub(super) fn words(op: Op) -> String {
         Op::Stack => "stack".into(),
         Op::Lane(n) => format!("lane {n}"),
         Op::Zip { high } => format!("zip {}", if high { "high" } else { "low" }),
+        Op::Unzip { odd: [a, b] } => format!(
+            "unzip {} {}",
+            PARITY[usize::from(a)],
+            PARITY[usize::from(b)]
+        ),
         Op::Fold(op) => format!("fold {}", name_of(REDUCE, op)),
         Op::Sink => "sink".into(),
         Op::Acc { id } => format!("acc {id}"),
@@ -399,6 +413,17 @@ pub(super) fn operation(name: &str, attributes: &[&str]) -> Option<Op> {
                 _ => return None,
             },
         },
+        "unzip" => {
+            let odd = |n: usize| {
+                PARITY
+                    .iter()
+                    .position(|p| Some(*p) == word(n))
+                    .map(|n| n == 1)
+            };
+            Op::Unzip {
+                odd: [odd(0)?, odd(1)?],
+            }
+        }
         "fold" => Op::Fold(find(REDUCE, word(0)?)?),
         "sink" => Op::Sink,
         "acc" => Op::Acc {

@@ -20,7 +20,7 @@ pub struct Args {
     /// Kernel in text form (.uop)
     file: PathBuf,
     /// Passes to run, in order: opt, simplify-kernel, lower-layouts, lower-matrix, lower-tiles,
-    /// unroll, vectorise, join-stores, lower-transcendentals, linearise, insert-prefetches
+    /// unroll, vectorise, join-loads, join-stores, lower-transcendentals, linearise, insert-prefetches
     #[arg(long, value_delimiter = ',', value_name = "PASS,...")]
     pass: Vec<String>,
     /// Choices to apply before the passes, such as 'split(0.1,16,vector)'

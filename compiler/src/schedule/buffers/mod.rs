@@ -21,7 +21,7 @@ use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
 use crate::graph::{Graph, Op, TensorId};
 use crate::target::Facts;
-use crate::uop::{Axis, Binary, Bounds, DType, UopId, Uops};
+use crate::uop::{Axis, Binary, Bounds, DType, Linear, UopId, Uops};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A loop nest: a stored tensor or a model output.
@@ -47,6 +47,8 @@ pub struct Buffers {
     pub column: FxHashMap<TensorId, usize>,
     /// Stored tensors that a contraction reads or makes.
     pub contracted: FxHashSet<TensorId>,
+    /// Elements of a row of a stored tensor, from its first column on, that readers touch who take whole vectors of their own columns.
+    pub reach: FxHashMap<TensorId, i64>,
     /// How far along each dimension stored tensors are read, where that is less than all: no more of them is computed.
     pub read: FxHashMap<TensorId, Vec<i64>>,
 }
@@ -238,6 +240,7 @@ impl Analysis<'_> {
     fn store(&mut self, id: TensorId, requests: &[Request]) {
         self.out.stored.insert(id);
         self.note_what_is_read(id, requests);
+        self.note_reach(id, requests);
         for request in requests.iter().filter(|r| r.contracting) {
             self.out.contracted.insert(id);
             let Some(&(column, _)) = self.innermost.get(&request.root) else {
@@ -273,6 +276,29 @@ impl Analysis<'_> {
         if size(&read) <= WORTH_CUTTING * size(dims) {
             self.out.read.insert(id, read);
         }
+    }
+
+    /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were 32.
+    fn note_reach(&mut self, id: TensorId, requests: &[Request]) {
+        let lanes = i64::from(self.facts.lanes(self.graph.tensor(id).dtype.size()));
+        let mut reach = 0;
+        for request in requests {
+            let Some(form) = request.index.last().and_then(|&i| Linear::of(&self.g, i)) else {
+                continue;
+            };
+            let mut last = form.bounds(&self.g, &mut Bounds::new()).1;
+            for &(term, step) in &form.terms {
+                if let crate::uop::Op::Range { id, .. } = self.g.op(term)
+                    && !self.reduce_ranges.contains(&id)
+                    && let Some(extent) = self.g.extent(term)
+                {
+                    let missing = (lanes - extent % lanes) % lanes;
+                    last = last.saturating_add(step.max(0).saturating_mul(missing));
+                }
+            }
+            reach = reach.max(last.saturating_add(1));
+        }
+        self.out.reach.insert(id, reach);
     }
 
     fn should_store(&mut self, id: TensorId, requests: &[Request]) -> bool {

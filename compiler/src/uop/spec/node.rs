@@ -164,7 +164,7 @@ pub(super) fn check(g: &Uops, id: UopId) -> Result<(), String> {
             n < ty(0).lanes && node.ty == Type { lanes: 1, ..ty(0) },
             "no such lane",
         ),
-        Op::Zip { .. } => need(
+        Op::Zip { .. } | Op::Unzip { .. } => need(
             ty(0) == node.ty && ty(1) == node.ty && node.ty.lanes.is_multiple_of(2),
             "its sources are not of its type",
         ),
