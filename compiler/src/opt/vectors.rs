@@ -9,6 +9,9 @@ use super::pad::pad_to;
 use crate::target::Facts;
 use crate::uop::{Axis, Op, UopId};
 
+/// Vectors of a window from which on it is better summed along itself than for every second column at once.
+const LONG_WINDOW: i64 = 4;
+
 /// Vectorises a nest.
 pub fn vectorise(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Vec<Nest> {
     let parts = unroll_formulas(work, nest);
@@ -151,25 +154,30 @@ fn find_reduce(work: &Work<'_>, nest: &Nest, facts: &Facts) -> Option<(UopId, Uo
             .into_iter()
             .filter(|a| !a.store)
             .collect();
-        let outer = work.loops(nest).into_iter().any(|r| {
-            work.depends(reduce, r)
-                && work.extent(r) >= 4
-                && work.stride(store, r) == Some(1)
-                && loads.iter().all(|a| {
-                    matches!(work.stride(a, r), Some(0..=2)) || work.params[a.slot as usize].weight
-                })
-        });
+        let outer = |most: i64| {
+            work.loops(nest).into_iter().any(|r| {
+                work.depends(reduce, r)
+                    && work.extent(r) >= 4
+                    && work.stride(store, r) == Some(1)
+                    && loads.iter().all(|a| {
+                        work.stride(a, r).is_some_and(|s| (0..=most).contains(&s))
+                            || work.params[a.slot as usize].weight
+                    })
+            })
+        };
+        let (beside, every_second) = (outer(1), outer(2));
         // Another reduce below would run anew for each lane.
         let nested = work.g.toposort(&[node.src[0]]).into_iter().any(|id| {
             matches!(work.g.op(id), Op::Reduce(_))
                 && node.src[1..].iter().any(|&r| work.depends(id, r))
         });
-        if outer || nested {
+        if beside || nested {
             continue;
         }
         for &range in &node.src[1..] {
             let extent = work.extent(range);
-            if work.axis(range) != Axis::Loop || extent < 4 {
+            let long = extent >= LONG_WINDOW * lanes || !every_second;
+            if work.axis(range) != Axis::Loop || extent < 4 || !long {
                 continue;
             }
             // A short axis fills part of a vector.

@@ -10,6 +10,9 @@ use crate::graph::{Graph, TensorId};
 use crate::program::{Layout, LayoutAxis};
 use crate::target::Facts;
 
+/// Vectors of a row up to which its last, partial one counts.
+const SHORT_ROWS: i64 = 4;
+
 /// Layout of a stored tensor of shape `dims`.
 pub fn choose_layout(
     graph: &Graph,
@@ -79,19 +82,18 @@ pub fn choose_layout(
             .map(axis)
             .collect();
         let lanes = i64::from(facts.lanes(tensor.dtype.size()));
-        // Rows of an image, or of whatever windows of columns are taken.
-        let reach = buffers.reach.get(&id).copied().unwrap_or(0);
+        // Short rows of an image, or of whatever windows of columns are taken, whose last columns count.
         let columns = dims.last().copied().unwrap_or(1);
-        let rows = dims.len() >= 3 && (channels.is_some() || reach > up(columns, lanes));
+        let short = dims.len() >= 3 && columns <= SHORT_ROWS * lanes;
+        let reach = buffers.reach.get(&id).copied().filter(|_| short);
+        let reach = reach.unwrap_or(columns);
+        let rows = short && (channels.is_some() || reach > up(columns, lanes));
         if (buffers.contracted.contains(&id) || rows)
             && let Some(inner) = axes.iter_mut().rev().find(|a| a.extent > 1)
         {
             let around = halo.get(inner.dim).copied().unwrap_or_default();
-            let reach = if inner.dim + 1 == dims.len() {
-                reach
-            } else {
-                0
-            };
+            let last = inner.dim + 1 == dims.len();
+            let reach = if last { reach } else { dims[inner.dim] };
             inner.extent = whole_vectors(dims[inner.dim], around, reach, lanes);
             inner.extent = spread_rows(inner.extent, tensor.dtype.size(), facts);
         }

@@ -116,12 +116,13 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
         .map(|&id| {
             let all = &dims[id.0 as usize];
             let stored = buffers.read.get(&id).unwrap_or(all);
-            (
-                id,
-                layouts::choose_layout(graph, id, stored, &buffers, facts),
-            )
+            let layout = layouts::choose_layout(graph, id, stored, &buffers, facts);
+            let checked = layout.check();
+            checked
+                .map_err(|why| Error::bug(format!("layout of tensor {}: {why}", id.0)))
+                .map(|()| (id, layout))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let numbers = graph
         .weights
         .iter()

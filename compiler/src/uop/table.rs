@@ -524,6 +524,7 @@ mod tests {
                     "op" => "sum",
                     "axis" => "loop",
                     "half" => "low",
+                    "of first" | "of second" => "odd",
                     _ => "1",
                 })
                 .collect();

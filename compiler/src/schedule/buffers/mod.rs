@@ -278,27 +278,31 @@ impl Analysis<'_> {
         }
     }
 
-    /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were 32.
+    /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were
+    /// 32. Readers whose columns are no sums of ranges are left out.
     fn note_reach(&mut self, id: TensorId, requests: &[Request]) {
         let lanes = i64::from(self.facts.lanes(self.graph.tensor(id).dtype.size()));
-        let mut reach = 0;
-        for request in requests {
-            let Some(form) = request.index.last().and_then(|&i| Linear::of(&self.g, i)) else {
-                continue;
-            };
-            let mut last = form.bounds(&self.g, &mut Bounds::new()).1;
+        let read = requests.iter().filter_map(|request| {
+            let form = Linear::of(&self.g, *request.index.last()?)?;
+            let mut last = form.constant;
             for &(term, step) in &form.terms {
-                if let crate::uop::Op::Range { id, .. } = self.g.op(term)
-                    && !self.reduce_ranges.contains(&id)
-                    && let Some(extent) = self.g.extent(term)
-                {
-                    let missing = (lanes - extent % lanes) % lanes;
-                    last = last.saturating_add(step.max(0).saturating_mul(missing));
-                }
+                let crate::uop::Op::Range { id, .. } = self.g.op(term) else {
+                    return None;
+                };
+                let extent = self.g.extent(term)?;
+                let reduced = self.reduce_ranges.contains(&id);
+                let missing = if reduced {
+                    0
+                } else {
+                    (lanes - extent % lanes) % lanes
+                };
+                last += step.max(0) * (extent - 1 + missing);
             }
-            reach = reach.max(last.saturating_add(1));
+            Some(last + 1)
+        });
+        if let Some(reach) = read.max() {
+            self.out.reach.insert(id, reach);
         }
-        self.out.reach.insert(id, reach);
     }
 
     fn should_store(&mut self, id: TensorId, requests: &[Request]) -> bool {
