@@ -14,6 +14,7 @@
 //!
 //! So `softmax` is one kernel: its maximum and its sum are asked for at the row only, once each.
 
+mod columns;
 mod questions;
 
 use super::movement::is_movement;
@@ -21,7 +22,7 @@ use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
 use crate::graph::{Graph, Op, TensorId};
 use crate::target::Facts;
-use crate::uop::{Axis, Binary, Bounds, DType, Linear, UopId, Uops};
+use crate::uop::{Axis, Bounds, DType, UopId, Uops};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A loop nest: a stored tensor or a model output.
@@ -60,6 +61,8 @@ struct Request {
     index: Vec<UopId>,
     /// Asked from inside a contraction.
     contracting: bool,
+    /// Asked by the sum of a contraction itself: the answer is the product.
+    product: bool,
     /// Asked through padding, where the answer may not be needed.
     padded: bool,
     /// Asked by a transform, whose formulas share what they ask.
@@ -119,6 +122,7 @@ pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result
             root,
             index,
             contracting: false,
+            product: false,
             padded: false,
             transforming: false,
         });
@@ -219,6 +223,7 @@ impl Analysis<'_> {
                 root,
                 index,
                 contracting: false,
+                product: false,
                 padded: false,
                 transforming: false,
             }];
@@ -241,21 +246,7 @@ impl Analysis<'_> {
         self.out.stored.insert(id);
         self.note_what_is_read(id, requests);
         self.note_reach(id, requests);
-        for request in requests.iter().filter(|r| r.contracting) {
-            self.out.contracted.insert(id);
-            let Some(&(column, _)) = self.innermost.get(&request.root) else {
-                continue;
-            };
-            let mut dims = Vec::new();
-            for (dim, &index) in request.index.iter().enumerate() {
-                if self.walks(index, column) {
-                    dims.push(dim);
-                }
-            }
-            if let [dim] = dims[..] {
-                self.out.column.entry(id).or_insert(dim);
-            }
-        }
+        self.note_columns(id, requests);
     }
 
     /// Windows may leave out the last rows and columns: a pool of 3 x 3 reads 12 rows of 14.
@@ -275,33 +266,6 @@ impl Analysis<'_> {
         let size = |dims: &[i64]| dims.iter().product::<i64>() as f64;
         if size(&read) <= WORTH_CUTTING * size(dims) {
             self.out.read.insert(id, read);
-        }
-    }
-
-    /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were
-    /// 32. Readers whose columns are no sums of ranges are left out.
-    fn note_reach(&mut self, id: TensorId, requests: &[Request]) {
-        let lanes = i64::from(self.facts.lanes(self.graph.tensor(id).dtype.size()));
-        let read = requests.iter().filter_map(|request| {
-            let form = Linear::of(&self.g, *request.index.last()?)?;
-            let mut last = form.constant;
-            for &(term, step) in &form.terms {
-                let crate::uop::Op::Range { id, .. } = self.g.op(term) else {
-                    return None;
-                };
-                let extent = self.g.extent(term)?;
-                let reduced = self.reduce_ranges.contains(&id);
-                let missing = if reduced {
-                    0
-                } else {
-                    (lanes - extent % lanes) % lanes
-                };
-                last += step.max(0) * (extent - 1 + missing);
-            }
-            Some(last + 1)
-        });
-        if let Some(reach) = read.max() {
-            self.out.reach.insert(id, reach);
         }
     }
 
@@ -327,6 +291,8 @@ impl Analysis<'_> {
             Op::Scatter(_) => return true,
             // Parts that are stored are written in place; read through a kernel each element asks which part it is of.
             Op::Concat(_) if tensor.src.len() as f64 > LOAD + STORE => return true,
+            // A part of a tensor, or an input, that lies across the columns of a product: a copy in which they lie side by side.
+            _ if is_movement(&tensor.op) && self.lies_across(id, requests) => return true,
             // These only repeat or select: if storing pays, it pays at the source.
             Op::Expand | Op::Window { .. } | Op::Slice { .. } => return false,
             Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
@@ -414,22 +380,6 @@ impl Analysis<'_> {
         let again = evaluations * work.each;
         let stored = numel * (work.each + STORE) + evaluations * LOAD;
         again > stored
-    }
-
-    /// True when an index moves by one as the range does, at least within blocks.
-    fn walks(&mut self, index: UopId, range: u32) -> bool {
-        use crate::uop::{Linear, Op as U};
-        let Some(form) = Linear::of(&self.g, index) else {
-            return false;
-        };
-        form.terms.iter().any(|&(term, c)| {
-            let node = self.g.get(term);
-            let digit = match node.op {
-                U::Binary(Binary::FloorMod) => node.src[0],
-                _ => term,
-            };
-            c == 1 && matches!(self.g.op(digit), U::Range { id, .. } if id == range)
-        })
     }
 
     /// True when a reshape merges an image's channels with its rows or columns, and the image would be stored for it.

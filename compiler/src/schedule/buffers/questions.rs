@@ -22,6 +22,8 @@ impl Analysis<'_> {
                 root: request.root,
                 index,
                 contracting,
+                product: contracting
+                    && (matches!(op, Op::Reduce { .. }) || is_movement(&op) && request.product),
                 padded,
                 transforming: matches!(op, Op::Transform { .. }),
             });
@@ -105,6 +107,7 @@ impl Analysis<'_> {
                         root,
                         index,
                         contracting: false,
+                        product: false,
                         padded: false,
                         transforming: false,
                     });
