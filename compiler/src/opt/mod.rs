@@ -136,14 +136,12 @@ pub fn optimise_with(
                     vectors::vectorise(&mut work, nest, facts)
                 }
             };
-            let grouped = match choices.apart {
+            let mut grouped = match choices.apart {
                 true => join::apart(nests),
                 false => join::group(&work, nests),
             };
-            for mut group in grouped {
-                parallel::share(&mut work, &mut group, facts);
-                groups.push(group);
-            }
+            parallel::share(&mut work, &mut grouped, facts);
+            groups.extend(grouped);
         }
     }
     groups.sort_by_key(|g| g.nests[0].number);

@@ -15,8 +15,23 @@ const PIECES: i64 = 64;
 /// Pieces below which an inner loop is not shared in place of an outer one.
 const FEW: i64 = 8;
 
-/// Marks loops that all nests of a group share.
-pub fn share(work: &mut Work<'_>, group: &mut Group, facts: &Facts) {
+/// Marks loops that all nests of a group share. The groups are parts of one nest: what only some of them read does not count, so that those
+/// of the same loops are divided alike.
+pub fn share(work: &mut Work<'_>, groups: &mut [Group], facts: &Facts) {
+    let slots = |g: &Group| -> Vec<u32> {
+        let accesses = g.nests.iter().flat_map(|n| work.accesses(n.store));
+        accesses.map(|a| a.slot).collect()
+    };
+    let each: Vec<Vec<u32>> = groups.iter().map(slots).collect();
+    let common: Vec<u32> = (0..work.params.len() as u32)
+        .filter(|slot| each.iter().all(|slots| slots.contains(slot)))
+        .collect();
+    for group in groups {
+        share_group(work, group, &common, facts);
+    }
+}
+
+fn share_group(work: &mut Work<'_>, group: &mut Group, slots: &[u32], facts: &Facts) {
     let nest = &group.nests[0];
     let serial = |r: &UopId| work.axis(*r) == Axis::Serial;
     let rounds = nest.order.iter().take_while(|r| serial(r)).count();
@@ -61,7 +76,7 @@ pub fn share(work: &mut Work<'_>, group: &mut Group, facts: &Facts) {
             pieces *= work.extent(nest.order[at]);
             pieces >= most
         });
-        let cost = remote(work, nest, &candidates, first);
+        let cost = remote(work, nest, slots, &candidates, first);
         if first == 0 || pieces >= FEW && cost < least {
             chosen = &from[..enough.map_or(from.len(), |n| n + 1)];
             least = cost;
@@ -79,7 +94,7 @@ pub fn share(work: &mut Work<'_>, group: &mut Group, facts: &Facts) {
 /// Bytes that each of two workers fetches from afar when the loops from candidate `first` on are shared and those before it are not:
 /// weights that it needs, and of other data what the other worker has in its cache. Kernels of one model agree best on rows: the
 /// longest stride of the store that counts no channels.
-fn remote(work: &Work<'_>, nest: &Nest, candidates: &[usize], first: usize) -> f64 {
+fn remote(work: &Work<'_>, nest: &Nest, slots: &[u32], candidates: &[usize], first: usize) -> f64 {
     let accesses = work.accesses(nest.store);
     let Some(store) = accesses.iter().find(|a| a.store) else {
         return 0.0;
@@ -101,11 +116,9 @@ fn remote(work: &Work<'_>, nest: &Nest, candidates: &[usize], first: usize) -> f
     let is_row = mine > 0 && candidates.iter().all(|&c| stride(c) <= mine);
     let range = nest.order[candidates[first]];
     let mut total = 0.0;
-    for (slot, param) in work.params.iter().enumerate() {
-        let mine = || accesses.iter().filter(|a| a.slot as usize == slot);
-        if mine().next().is_none() {
-            continue;
-        }
+    for &slot in slots {
+        let param = &work.params[slot as usize];
+        let mine = || accesses.iter().filter(|a| a.slot == slot);
         let bytes = (param.layout.elements() * param.dtype.size() as i64) as f64;
         let depends = mine().any(|a| a.index.iter().any(|&i| work.depends(i, range)));
         total += match (param.weight, depends, is_row) {

@@ -142,12 +142,23 @@ impl Printer<'_> {
             }
             Op::Load { gated } => {
                 let (slot, memory) = self.slot(node.src[0])?;
-                if matches!(memory, DType::Bool | DType::BF16) {
+                if memory == DType::BF16 {
                     return Ok(None);
                 }
                 let place = self.value(node.src[node.src.len() - 1])?;
                 let space = self.space();
-                let load = format!("*(const {c}u {space}*)(p{slot} + {place})");
+                // In memory a truth is a byte.
+                let held = match memory {
+                    DType::Bool => self.ty(DType::U8.vec(ty.lanes)),
+                    _ => c.clone(),
+                };
+                let mut load = format!("*(const {held}u {space}*)(p{slot} + {place})");
+                if memory == DType::Bool {
+                    load = format!(
+                        "({} != 0)",
+                        self.convert(&load, DType::U8, DType::I32.vec(ty.lanes))
+                    );
+                }
                 if gated {
                     let gate = self.value(node.src[1])?;
                     let other = self.whole(node.src[2])?;
@@ -247,9 +258,7 @@ impl Printer<'_> {
                     (DType::Bool, d) if plain => format!("__builtin_convertvector(({a} & 1), {c})")
                         .replace("& 1", if d == DType::Bool { "" } else { "& 1" }),
                     (_, DType::Bool) if plain => self.mask(&format!("({a} != 0)"), from),
-                    (f, d) if plain && (!f.is_float() || d.is_float()) => {
-                        format!("__builtin_convertvector({a}, {c})")
-                    }
+                    (f, d) if plain && (!f.is_float() || d.is_float()) => self.convert(&a, f, ty),
                     _ => return Ok(None),
                 }
             }
@@ -259,6 +268,24 @@ impl Printer<'_> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Conversion of a vector of numbers. Compilers go lane by lane where sizes differ more than twofold, so that integers go step by step.
+    fn convert(&mut self, value: &str, from: DType, to: Type) -> String {
+        use DType::{I8, I16, I32, U8, U16};
+        let steps: &[DType] = match (from, to.scalar.size()) {
+            (U8, 4..) => &[U16, I32],
+            (I8, 4..) => &[I16, I32],
+            (f, 1) if !f.is_float() && f.size() == 4 => &[I16],
+            _ => &[],
+        };
+        let mut text = value.to_string();
+        for &step in steps.iter().filter(|&&s| s != to.scalar) {
+            let c = self.ty(step.vec(to.lanes));
+            text = format!("__builtin_convertvector({text}, {c})");
+        }
+        let c = self.ty(to);
+        format!("__builtin_convertvector({text}, {c})")
     }
 
     /// A vector of lanes of `a` and `b`, counted through both.

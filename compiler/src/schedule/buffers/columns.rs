@@ -14,6 +14,9 @@ use crate::uop::{Binary, Linear, Op as U, UopId};
 /// Times that each element is read, from which on a copy is worth its time.
 const REUSE: f64 = 8.0;
 
+/// Times that a row is wider than the part of it that is read, from which on such parts fall into few sets of the cache.
+const THIN: i64 = 4;
+
 impl Analysis<'_> {
     /// Notes the dimension that contractions want contiguous.
     pub(super) fn note_columns(&mut self, id: TensorId, requests: &[Request]) {
@@ -87,7 +90,7 @@ impl Analysis<'_> {
         shared
             && tensor.channels.is_none()
             && !matches!(tensor.op, Op::Weight(_))
-            && matches!(walked[..], [dim] if Some(dim) != last)
+            && matches!(walked[..], [dim] if Some(dim) != last || dims[dim] >= THIN * self.extents[column as usize])
     }
 
     /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were
