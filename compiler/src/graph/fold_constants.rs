@@ -2,7 +2,8 @@
 //!
 //! In: a graph. Out: one in which elementwise operations, casts, gathers, concatenations and reduces of
 //! constants are constants, by the reference interpreter. A large constant never grows: a result above
-//! [`SMALL`] bytes must not be larger than its largest source, and nothing is repeated (`Expand`, `Window`).
+//! [`SMALL`] bytes must not be larger than its largest source, and what repeats a constant (`Expand`, `Window`) is not stored: an
+//! operation on it and another constant is.
 //! Ids stay; tensors that nothing reads any more are left for `schedule` to skip.
 //!
 //! Example: `scale / sqrt(variance + epsilon)` of a batch normalisation is one vector.
@@ -30,7 +31,11 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph> {
         if !pays(&out, id) {
             continue;
         }
-        let src: Result<Vec<Value>> = out.tensors[n].src.iter().map(|&s| leaf(&out, s)).collect();
+        let src: Result<Vec<Value>> = out.tensors[n]
+            .src
+            .iter()
+            .map(|&s| constant(&out, s))
+            .collect();
         let src = src?;
         let refs: Vec<&Value> = src.iter().collect();
         let value = evaluate_tensor(&out, id, &refs)?;
@@ -56,8 +61,17 @@ fn is_leaf(op: &Op) -> bool {
     matches!(op, Op::Weight(_) | Op::Full(_) | Op::Iota)
 }
 
-fn leaf(graph: &Graph, id: TensorId) -> Result<Value> {
-    evaluate_tensor(graph, id, &[])
+/// Something constant that an operation can be computed from: a leaf, or a repeated one.
+fn is_constant(graph: &Graph, id: TensorId) -> bool {
+    let t = graph.tensor(id);
+    is_leaf(&t.op) || t.op == Op::Expand && is_leaf(&graph.tensor(t.src[0]).op)
+}
+
+fn constant(graph: &Graph, id: TensorId) -> Result<Value> {
+    let src = &graph.tensor(id).src;
+    let src: Result<Vec<Value>> = src.iter().map(|&s| constant(graph, s)).collect();
+    let src = src?;
+    evaluate_tensor(graph, id, &src.iter().collect::<Vec<_>>())
 }
 
 fn bytes(graph: &Graph, id: TensorId) -> Option<i64> {
@@ -151,7 +165,7 @@ fn pays(graph: &Graph, id: TensorId) -> bool {
             | Op::Slice { .. }
             | Op::Flip(_)
     );
-    if !computes || t.src.is_empty() || !t.src.iter().all(|&s| is_leaf(&graph.tensor(s).op)) {
+    if !computes || t.src.is_empty() || !t.src.iter().all(|&s| is_constant(graph, s)) {
         return false;
     }
     let Some(result) = bytes(graph, id) else {
