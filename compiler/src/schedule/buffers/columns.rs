@@ -93,6 +93,26 @@ impl Analysis<'_> {
             && matches!(walked[..], [dim] if Some(dim) != last || dims[dim] >= THIN * self.extents[column as usize])
     }
 
+    /// True when the columns of a product are asked for in pieces that are no whole vectors: heads of 19 columns. The product is made as it
+    /// is, and the pieces are copied.
+    pub(super) fn splits_columns(&self, id: TensorId, request: &Request) -> bool {
+        let (Some(&(column, _)), Some(&index)) =
+            (self.innermost.get(&request.root), request.index.last())
+        else {
+            return false;
+        };
+        let tensor = self.graph.tensor(id);
+        let lanes = i64::from(self.facts.lanes(tensor.dtype.size()));
+        let piece = self.extents[column as usize];
+        let all = self.dims[id.0 as usize].last().copied().unwrap_or(1);
+        self.facts.gpu.is_none()
+            && tensor.channels.is_none()
+            && piece < all
+            && piece % lanes != 0
+            && all >= 2 * lanes
+            && self.walks(index, column)
+    }
+
     /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were
     /// 32. Readers whose columns are no sums of ranges are left out.
     pub(super) fn note_reach(&mut self, id: TensorId, requests: &[Request]) {

@@ -355,8 +355,10 @@ impl Analysis<'_> {
             return true;
         }
         if work.contracts {
-            let scattered =
-                !is_movement(&tensor.op) && requests.iter().any(|r| self.divides_a_sum(&r.index));
+            let scattered = !is_movement(&tensor.op)
+                && requests
+                    .iter()
+                    .any(|r| self.divides_a_sum(&r.index) || self.splits_columns(id, r));
             let taken = matches!(tensor.op, Op::Reduce { .. })
                 && self.contracting_roots.contains(&roots[0]);
             return requests.len() > 1
