@@ -33,6 +33,31 @@ fn softmax_of(graph: &Graph, readers: &[u32], product: &Tensor) -> Option<Tensor
     fits.then(|| softmax.src[0])
 }
 
+/// True for an image of which few channels, or the outside, say that its rows will lie contiguous: an output, or what only the
+/// activation of an output reads.
+fn is_planar(graph: &Graph, readers: &[u32], id: TensorId) -> bool {
+    let t = graph.tensor(id);
+    if t.shape
+        .dims()
+        .is_some_and(|d| d.len() == 4 && d[1] <= FEW_CHANNELS)
+    {
+        return true;
+    }
+    let is_output = |id: TensorId| graph.outputs.iter().any(|o| o.1 == id);
+    is_output(id)
+        || readers[id.0 as usize] == 1
+            && graph.tensors.iter().enumerate().any(|(n, reader)| {
+                let elementwise = matches!(
+                    reader.op,
+                    Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Softmax(_)
+                );
+                elementwise && reader.src.contains(&id) && is_output(TensorId(n as u32))
+            })
+}
+
+/// Channels of an image that is not laid out in blocks of them.
+const FEW_CHANNELS: i64 = 4;
+
 /// Decomposes every composite.
 pub fn decompose(graph: &Graph) -> Result<Graph> {
     let mut readers = vec![0u32; graph.tensors.len()];
@@ -66,7 +91,7 @@ pub fn decompose(graph: &Graph) -> Result<Graph> {
             Op::LayerNorm { axis, epsilon } => {
                 norm::layer_norm(&mut b, &src, *axis, f64::from_bits(*epsilon))?
             }
-            Op::Resize(a) => resize::resize(&mut b, a, src[0])?,
+            Op::Resize(a) => resize::resize(&mut b, a, src[0], is_planar(graph, &readers, id))?,
             Op::CumSum {
                 axis,
                 exclusive,

@@ -1,14 +1,15 @@
 //! Resize: one axis after another, each a weighted sum of gathered samples.
 //!
 //! Positions and weights are computed here, in f64, as the ONNX operator's definition gives them; what is left at
-//! run time is gathers with constant indices. Whole-number nearest scaling needs not even that: it is a repetition.
+//! run time is gathers with constant indices. Whole-number nearest scaling needs not even that: it is a repetition. Along contiguous rows
+//! the outputs of a block share their samples: each is gathered once, and multiplied by a vector of weights.
 
 use crate::diag::{Error, Result};
 use crate::graph::builder::Builder;
 use crate::graph::interp::{Value, position};
 use crate::graph::ops::{Coordinates, Op, Resize, ResizeMode};
 use crate::graph::tensor::TensorId;
-use crate::uop::{Binary, DType};
+use crate::uop::{Binary, DType, ReduceOp};
 
 /// Longest axis that is resized: its positions and weights are constants.
 const MAX_SIDE: i64 = 1 << 20;
@@ -16,8 +17,14 @@ const MAX_SIDE: i64 = 1 << 20;
 /// Most samples that one output blends: each is a few operations of the graph.
 const MAX_TAPS: usize = 256;
 
-/// Resizes all axes that change.
-pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
+/// Outputs of a block of a row.
+const BLOCK: usize = 16;
+
+/// Most samples that the outputs of a block share.
+const MAX_SHARED: i64 = 14;
+
+/// Resizes all axes that change. `planar`: the rows of the result will be contiguous.
+pub fn resize(b: &mut Builder, a: &Resize, x: TensorId, planar: bool) -> Result<TensorId> {
     let original = b.dims(x)?;
     let dtype = b.dtype(x);
     let blends = matches!(a.mode, ResizeMode::Linear | ResizeMode::Cubic(_));
@@ -60,7 +67,8 @@ pub fn resize(b: &mut Builder, a: &Resize, x: TensorId) -> Result<TensorId> {
                 outside.push((axis, out));
             }
         }
-        y = axis_samples(b, a, y, axis, from, scale, &positions)?;
+        let rows = planar && axis > 1 && axis + 1 == original.len();
+        y = axis_samples(b, a, y, axis, from, scale, &positions, rows)?;
     }
     let mut dims = b.dims(y)?;
     for (axis, out) in outside {
@@ -93,6 +101,7 @@ fn axis_samples(
     from: i64,
     scale: f64,
     positions: &[f64],
+    rows: bool,
 ) -> Result<TensorId> {
     let clamp = |p: f64| (p as i64).clamp(0, from - 1);
     let nearest = |p: f64| -> i64 {
@@ -118,6 +127,9 @@ fn axis_samples(
             "axis {axis} resized from {from} to {} elements with antialias",
             positions.len()
         )));
+    }
+    if rows && let Some(blocks) = Blocks::of(&taps, from) {
+        return blocks.sum(b, x, axis, from, taps.len() as i64);
     }
     let mut sum: Option<TensorId> = None;
     for t in 0..count {
@@ -150,6 +162,84 @@ fn axis_samples(
     match sum {
         Some(s) => Ok(s),
         None => take(b, x, axis, from, &vec![0; positions.len()]),
+    }
+}
+
+/// A row in blocks of outputs, each with the first of the samples that it shares and their weights, `[blocks, outputs, samples]`.
+struct Blocks {
+    first: Vec<i64>,
+    shared: i64,
+    weights: Vec<f64>,
+}
+
+impl Blocks {
+    /// The blocks of a row, if they are few samples wide.
+    fn of(taps: &[Vec<(i64, f64)>], from: i64) -> Option<Blocks> {
+        let near = |t: &(i64, f64)| t.0.clamp(0, from - 1);
+        let used = |l: &[Vec<(i64, f64)>]| -> Option<(i64, i64)> {
+            let all = || l.iter().flatten().filter(|t| t.1 != 0.0).map(near);
+            all().min().zip(all().max())
+        };
+        let spans: Option<Vec<(i64, i64)>> = taps.chunks(BLOCK).map(used).collect();
+        let spans = spans?;
+        let shared = spans.iter().map(|s| s.1 - s.0 + 1).max()?;
+        if taps.len() < 2 * BLOCK || shared > MAX_SHARED || shared > from {
+            return None;
+        }
+        let first: Vec<i64> = spans.iter().map(|s| s.0.min(from - shared)).collect();
+        let mut weights = vec![0.0; first.len() * BLOCK * shared as usize];
+        for (output, l) in taps.iter().enumerate() {
+            for t in l {
+                let sample = near(t) - first[output / BLOCK];
+                if t.1 != 0.0 {
+                    weights[output * shared as usize + sample as usize] += t.1;
+                }
+            }
+        }
+        Some(Blocks {
+            first,
+            shared,
+            weights,
+        })
+    }
+
+    /// Sums the samples, each times its weights. What has no weight is left out: it may be no number.
+    fn sum(
+        self,
+        b: &mut Builder,
+        x: TensorId,
+        axis: usize,
+        from: i64,
+        length: i64,
+    ) -> Result<TensorId> {
+        let blocks = self.first.len() as i64;
+        let index: Vec<i64> = self
+            .first
+            .iter()
+            .flat_map(|&f| f..f + self.shared)
+            .collect();
+        let samples = take(b, x, axis, from, &index)?;
+        let mut shape = b.dims(x)?;
+        shape.truncate(axis);
+        let rows = shape.clone();
+        shape.extend([blocks, 1, self.shared]);
+        let samples = b.reshape(samples, &shape)?;
+        shape[axis + 1] = BLOCK as i64;
+        let samples = b.expand(samples, &shape)?;
+        let mut ones = vec![1; axis];
+        ones.extend(&shape[axis..]);
+        let w = Value::floats(b.dtype(x), &ones, self.weights);
+        let w = b.weight(w.to_weight(""))?;
+        let none = b.with_number(Binary::Eq, w, 0.0)?;
+        let (w, none) = (b.expand(w, &shape)?, b.expand(none, &shape)?);
+        let product = b.push(Op::Binary(Binary::Mul), &[samples, w])?;
+        let zero = b.full(b.dtype(x), &shape, 0.0)?;
+        let terms = b.select(none, zero, product)?;
+        let sums = b.reduce(ReduceOp::Sum, terms, &[axis + 2], false)?;
+        let mut joined = rows;
+        joined.push(blocks * BLOCK as i64);
+        let sums = b.reshape(sums, &joined)?;
+        b.slice(sums, axis, 0, length)
     }
 }
 
