@@ -7,7 +7,7 @@
 //! read along the 64, are copied to `[64, key]`.
 
 use super::super::movement::{is_movement, move_index};
-use super::{Analysis, Request};
+use super::{Analysis, Request, Root};
 use crate::graph::{Op, TensorId};
 use crate::uop::{Binary, Linear, Op as U, UopId};
 
@@ -111,6 +111,30 @@ impl Analysis<'_> {
             && piece % lanes != 0
             && all >= 2 * lanes
             && self.walks(index, column)
+    }
+
+    /// True when neighbouring columns of a result whose rows are contiguous are channels of what is asked for: pixels shuffled out of few
+    /// channels. Vectors would be as short as there are pixels in one.
+    pub(super) fn shuffles_pixels(&self, request: &Request) -> bool {
+        let Some(&index) = request.index.last() else {
+            return false;
+        };
+        let (U::Binary(Binary::FloorDiv), &[range, by]) = (self.g.op(index), self.g.src(index))
+        else {
+            return false;
+        };
+        let id = self.root_tensor(request.root);
+        let (tensor, dims) = (self.graph.tensor(id), &self.dims[id.0 as usize]);
+        let lanes = i64::from(self.facts.lanes(tensor.dtype.size()));
+        let blocked = tensor
+            .channels
+            .and_then(|c| dims.get(usize::from(c)))
+            .is_some_and(|&c| c * 2 > lanes);
+        let planar = matches!(request.root, Root::Output(_)) || !blocked;
+        self.facts.gpu.is_none()
+            && planar
+            && self.g.extent(range) == dims.last().copied()
+            && self.g.as_int(by).is_some_and(|by| by < lanes)
     }
 
     /// Columns that are computed a vector at a time reach further than those that are wanted: 28 columns of windows of 5 as if there were

@@ -356,9 +356,11 @@ impl Analysis<'_> {
         }
         if work.contracts {
             let scattered = !is_movement(&tensor.op)
-                && requests
-                    .iter()
-                    .any(|r| self.divides_a_sum(&r.index) || self.splits_columns(id, r));
+                && requests.iter().any(|r| {
+                    self.divides_a_sum(&r.index)
+                        || self.splits_columns(id, r)
+                        || self.shuffles_pixels(r)
+                });
             let taken = matches!(tensor.op, Op::Reduce { .. })
                 && self.contracting_roots.contains(&roots[0]);
             return requests.len() > 1
