@@ -6,7 +6,8 @@
 //! contraction reads or writes are padded to whole vectors, so that no tail is left.
 
 use super::buffers::Buffers;
-use crate::graph::{Graph, TensorId};
+use super::movement::is_movement;
+use crate::graph::{Graph, Op, TensorId};
 use crate::program::{Layout, LayoutAxis};
 use crate::target::Facts;
 
@@ -35,6 +36,9 @@ pub fn choose_layout(
             dims[c],
             i64::from(facts.channel_block),
             dims.last().copied().unwrap_or(1),
+            dims[c] * 2 <= i64::from(facts.channel_block)
+                && !buffers.by_channel.contains(&id)
+                && comes_from_few(graph, id, facts),
         ),
         _ => 1,
     };
@@ -133,11 +137,36 @@ fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
     }
 }
 
+/// Operations below an image that are looked at: enough for the first few layers.
+const FIRST_LAYERS: usize = 128;
+
+/// True for an image of the first layers that is made of images with few channels, which have contiguous rows as well.
+fn comes_from_few(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
+    let mut below = graph.tensor(id);
+    // The image is the first source of every operation on it.
+    for _ in 0..FIRST_LAYERS {
+        let Some(&first) = below.src.first() else {
+            return true;
+        };
+        below = graph.tensor(first);
+        let summed = matches!(below.op, Op::Reduce { .. });
+        let image = below
+            .channels
+            .filter(|_| !summed && !is_movement(&below.op));
+        let extent = image.and_then(|c| below.shape.dims()?.get(usize::from(c)).copied());
+        if extent.is_some_and(|c| c * 2 > i64::from(facts.channel_block)) {
+            return false;
+        }
+    }
+    false
+}
+
 /// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of rows that nearly fill their
-/// vectors stay apart too: a block of channels would fill only half of one.
-fn channel_block(channels: i64, widest: i64, row: i64) -> i64 {
+/// vectors stay apart too where they are `planar` below already: a block of channels would fill only half of one.
+fn channel_block(channels: i64, widest: i64, row: i64, planar: bool) -> i64 {
     let vectors = (row + widest - 1).div_euclid(widest.max(1));
-    if widest <= 1 || channels * 2 <= widest && row * 8 >= vectors * widest * 7 {
+    let fills = planar && row * 8 >= vectors * widest * 7 || row >= 4 * widest;
+    if widest <= 1 || channels * 2 <= widest && fills {
         return 1;
     }
     if channels * 2 > widest {
@@ -155,15 +184,17 @@ mod tests {
 
     #[test]
     fn block_follows_the_channel_count() {
-        assert_eq!(channel_block(64, 16, 112), 16);
-        assert_eq!(channel_block(9, 16, 112), 16);
-        assert_eq!(channel_block(8, 16, 28), 1);
-        assert_eq!(channel_block(8, 16, 14), 1);
-        assert_eq!(channel_block(8, 16, 20), 8);
-        assert_eq!(channel_block(8, 16, 112), 1);
-        assert_eq!(channel_block(5, 16, 7), 8);
-        assert_eq!(channel_block(3, 16, 28), 1);
-        assert_eq!(channel_block(64, 1, 112), 1);
+        let block = |channels, widest, row| channel_block(channels, widest, row, true);
+        assert_eq!(block(64, 16, 112), 16);
+        assert_eq!(block(9, 16, 112), 16);
+        assert_eq!(block(8, 16, 28), 1);
+        assert_eq!(block(8, 16, 14), 1);
+        assert_eq!(block(8, 16, 20), 8);
+        assert_eq!(channel_block(8, 16, 28, false), 8);
+        assert_eq!(channel_block(8, 16, 112, false), 1);
+        assert_eq!(block(5, 16, 7), 8);
+        assert_eq!(block(3, 16, 28), 1);
+        assert_eq!(block(64, 1, 112), 1);
     }
 
     #[test]

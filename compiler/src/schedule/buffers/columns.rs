@@ -18,8 +18,23 @@ const REUSE: f64 = 8.0;
 const THIN: i64 = 4;
 
 impl Analysis<'_> {
-    /// Notes the dimension that contractions want contiguous.
+    /// Notes the dimension that contractions want contiguous, and images that are read channel by channel.
     pub(super) fn note_columns(&mut self, id: TensorId, requests: &[Request]) {
+        if let Some(channels) = self.graph.tensor(id).channels {
+            let summed = |s: &mut Self, i: UopId| {
+                let ranges = s.free(i);
+                ranges.iter().any(|r| s.reduce_ranges.contains(r))
+            };
+            for request in requests {
+                let mut parts = request.index.iter().enumerate();
+                let windows = parts.any(|(d, &i)| d != usize::from(channels) && summed(self, i));
+                let channel = request.index.get(usize::from(channels)).copied();
+                let apart = channel.is_some_and(|i| !summed(self, i));
+                if windows && apart && self.contracting_roots.contains(&request.root) {
+                    self.out.by_channel.insert(id);
+                }
+            }
+        }
         for request in requests.iter().filter(|r| r.contracting) {
             self.out.contracted.insert(id);
             // Beside each other lie the terms of a sum.

@@ -48,6 +48,8 @@ pub struct Buffers {
     pub column: FxHashMap<TensorId, usize>,
     /// Stored tensors that a contraction reads or makes.
     pub contracted: FxHashSet<TensorId>,
+    /// Stored images whose channels are read one by one, by a depthwise convolution.
+    pub by_channel: FxHashSet<TensorId>,
     /// Elements of a row of a stored tensor, from its first column on, that readers touch who take whole vectors of their own columns.
     pub reach: FxHashMap<TensorId, i64>,
     /// How far along each dimension stored tensors are read, where that is less than all: no more of them is computed.
