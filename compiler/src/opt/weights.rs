@@ -111,17 +111,26 @@ fn digits(work: &Work<'_>, nest: &Nest, index: &[UopId], shape: &[i64]) -> Optio
         }
         parts.sort_unstable();
         let mut expected = 1;
-        let mut below = 1;
         let count = parts.len();
         for (n, &(c, extent, at)) in parts.iter().enumerate() {
-            if c != expected {
-                // A loop over a part of a digit: other nests read the rest, 32 columns of a head of 80 after its first 48.
-                let whole = n > 0 && c > expected && c % below == 0;
-                let digit = axes.last_mut().filter(|_| whole)?;
-                digit.1.extent = c / below;
+            if c < expected {
+                return None;
+            }
+            if c > expected {
+                // Loops over parts of a digit: other nests read the rest, 32 columns of a head of 80 after its first 48.
+                let mut place = (u8::MAX, usize::MAX);
+                loop {
+                    let digit = axes.last_mut().filter(|a| a.1.dim == dim)?;
+                    if c % digit.1.div == 0 {
+                        digit.1.extent = c / digit.1.div;
+                        digit.0 = digit.0.min(place);
+                        break;
+                    }
+                    place = digit.0;
+                    axes.pop();
+                }
             }
             expected = c * extent;
-            below = c;
             let last = n + 1 == count;
             let extent = if last {
                 extent.max((shape[dim] + c - 1) / c)

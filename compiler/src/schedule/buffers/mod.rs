@@ -65,7 +65,7 @@ struct Request {
     contracting: bool,
     /// Asked by the sum of a contraction itself: the answer is the product.
     product: bool,
-    /// Asked through padding, where the answer may not be needed.
+    /// Asked through padding or as a part of a concatenation, where the answer may not be needed.
     padded: bool,
     /// Asked by a transform, whose formulas share what they ask.
     transforming: bool,
@@ -157,6 +157,10 @@ impl Analysis<'_> {
             dims.clone_from(read);
         }
         let channels = self.graph.tensor(id).channels.map(usize::from);
+        let wanted = match root {
+            Root::Stored(_) => self.out.column.get(&id).copied(),
+            _ => None,
+        };
         let mut index = Vec::with_capacity(dims.len());
         for (dim, &extent) in dims.iter().enumerate() {
             if extent == 1 {
@@ -164,8 +168,9 @@ impl Analysis<'_> {
                 continue;
             }
             let range = self.new_range(extent, &[]);
-            let innermost = match channels {
-                Some(axis) if dims.get(axis).is_some_and(|&c| c > 1) => dim == axis,
+            let innermost = match (channels, wanted) {
+                (Some(axis), _) if dims.get(axis).is_some_and(|&c| c > 1) => dim == axis,
+                (_, Some(column)) => dim == column,
                 _ => true,
             };
             if innermost {
@@ -411,15 +416,28 @@ impl Analysis<'_> {
         matches!(self.graph.tensor(id).op, Op::Weight(_))
     }
 
-    /// True when a chain of movement ops makes more elements than what it starts from.
+    /// True when a chain of movement ops starts from a constant of fewer elements than a square of vectors.
+    fn is_tiny(&self, mut id: TensorId) -> bool {
+        while is_movement(&self.graph.tensor(id).op) {
+            id = self.graph.tensor(id).src[0];
+        }
+        let lanes = f64::from(self.facts.lanes(self.graph.tensor(id).dtype.size()));
+        self.numel(id) < lanes * lanes
+    }
+
+    /// True when a chain of movement ops makes more elements than what it starts from, or windows of an image that do not overlap.
     fn repeats(&self, id: TensorId) -> bool {
         let mut base = id;
+        let mut windows = false;
         while is_movement(&self.graph.tensor(base).op)
             && !matches!(self.graph.tensor(base).op, Op::Pad { .. })
         {
+            windows |= matches!(self.graph.tensor(base).op, Op::Window { size: 2.., .. });
             base = self.graph.tensor(base).src[0];
         }
-        self.numel(id) > 1.3 * self.numel(base)
+        let source = self.graph.tensor(base);
+        let image = source.channels.is_some() && !matches!(source.op, Op::Input(_) | Op::Weight(_));
+        self.numel(id) > 1.3 * self.numel(base) || windows && image
     }
 
     fn root_size(&self, root: Root) -> f64 {
@@ -481,3 +499,6 @@ fn dear(overlapping: bool) -> f64 {
         false => 24.0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ impl Analysis<'_> {
         let tensor = self.graph.tensor(id);
         let src = tensor.src.clone();
         let op = tensor.op.clone();
-        let padded = request.padded || matches!(op, Op::Pad { .. });
+        let padded = request.padded || matches!(op, Op::Pad { .. } | Op::Concat(_));
         let ask = |s: &mut Self, n: usize, index: Vec<UopId>, contracting: bool| {
             s.requests[src[n].0 as usize].push(Request {
                 root: request.root,
@@ -135,10 +135,10 @@ impl Analysis<'_> {
                     ask(self, n, index, false);
                 }
             }
-            // Beside a weight, whose layout is free, the other factor has no wishes.
+            // Beside a weight with whole vectors of columns, whose layout is free, the other factor has no wishes.
             Op::Binary(Binary::Mul) if request.contracting => {
                 for n in 0..2 {
-                    let free = self.is_weight(src[1 - n]);
+                    let free = self.is_weight(src[1 - n]) && !self.is_tiny(src[1 - n]);
                     ask(self, n, request.index.clone(), !free);
                 }
             }
