@@ -110,7 +110,11 @@ pub fn optimise_with(
         return spread_all(kernel, work, nests, facts, gpu);
     }
     let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST).filter(|_| {
-        let known = |n: &Nest| n.order.iter().all(|&r| work.g.extent(r).is_some());
+        let known = |n: &Nest| {
+            n.order
+                .iter()
+                .all(|&r| work.g.extent(r).is_some_and(|e| e > 0))
+        };
         nests.iter().all(known)
     });
     if let Some(rows) = shared {
@@ -119,7 +123,11 @@ pub fn optimise_with(
     }
     let mut groups: Vec<join::Group> = Vec::new();
     for nest in nests {
-        if nest.order.iter().any(|&r| work.g.extent(r).is_none()) {
+        if nest
+            .order
+            .iter()
+            .any(|&r| work.g.extent(r).is_none_or(|e| e < 1))
+        {
             groups.push(join::Group {
                 depth: nest.order.len(),
                 nests: vec![nest],
@@ -157,7 +165,11 @@ fn spread_all(
     gpu: &crate::target::Gpu,
 ) -> Result<(Kernel, Vec<Opt>)> {
     for nest in &mut nests {
-        if nest.order.iter().all(|&r| work.g.extent(r).is_some()) {
+        if nest
+            .order
+            .iter()
+            .all(|&r| work.g.extent(r).is_some_and(|e| e > 0))
+        {
             workgroups::spread(&mut work, nest, facts, gpu);
         }
     }

@@ -118,17 +118,14 @@ fn digits(work: &Work<'_>, nest: &Nest, index: &[UopId], shape: &[i64]) -> Optio
             }
             if c > expected {
                 // Loops over parts of a digit: other nests read the rest, 32 columns of a head of 80 after its first 48.
-                let mut place = (u8::MAX, usize::MAX);
-                loop {
-                    let digit = axes.last_mut().filter(|a| a.1.dim == dim)?;
-                    if c % digit.1.div == 0 {
-                        digit.1.extent = c / digit.1.div;
-                        digit.0 = digit.0.min(place);
-                        break;
-                    }
-                    place = digit.0;
+                while axes
+                    .last()
+                    .is_some_and(|a| a.1.dim == dim && c % a.1.div != 0)
+                {
                     axes.pop();
                 }
+                let digit = axes.last_mut().filter(|a| a.1.dim == dim)?;
+                digit.1.extent = c / digit.1.div;
             }
             expected = c * extent;
             let last = n + 1 == count;

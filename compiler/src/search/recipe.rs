@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 /// The version of the compiler and of what recipes mean. Raise the number behind the slash when the same opts give
 /// other code or the heuristics have become better: results of searches by older versions are not taken up then.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/6");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/7");
 
 /// Everything that is chosen for one kernel between its schedule and its source text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

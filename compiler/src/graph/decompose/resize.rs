@@ -68,7 +68,7 @@ pub fn resize(b: &mut Builder, a: &Resize, x: TensorId, planar: bool) -> Result<
             }
         }
         let rows = planar && axis > 1 && axis + 1 == original.len();
-        y = axis_samples(b, a, y, axis, from, scale, &positions, rows)?;
+        y = axis_samples(b, a, y, axis, scale, &positions, rows)?;
     }
     let mut dims = b.dims(y)?;
     for (axis, out) in outside {
@@ -98,11 +98,11 @@ fn axis_samples(
     a: &Resize,
     x: TensorId,
     axis: usize,
-    from: i64,
     scale: f64,
     positions: &[f64],
     rows: bool,
 ) -> Result<TensorId> {
+    let from = b.dims(x)?[axis];
     let clamp = |p: f64| (p as i64).clamp(0, from - 1);
     let nearest = |p: f64| -> i64 {
         clamp(match a.mode {

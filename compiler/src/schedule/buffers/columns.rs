@@ -9,7 +9,7 @@
 use super::super::movement::{is_movement, move_index};
 use super::{Analysis, Request, Root};
 use crate::graph::{Op, TensorId};
-use crate::uop::{Binary, Linear, Op as U, UopId};
+use crate::uop::{Binary, Linear, Op as U, UopId, simplify_kernel};
 
 /// Times that each element is read, from which on a copy is worth its time.
 const REUSE: f64 = 8.0;
@@ -130,8 +130,11 @@ impl Analysis<'_> {
 
     /// True when neighbouring columns of a result whose rows are contiguous are channels of what is asked for: pixels shuffled out of few
     /// channels. Vectors would be as short as there are pixels in one.
-    pub(super) fn shuffles_pixels(&self, request: &Request) -> bool {
+    pub(super) fn shuffles_pixels(&mut self, request: &Request) -> bool {
         let Some(&index) = request.index.last() else {
+            return false;
+        };
+        let Ok(index) = simplify_kernel(&mut self.g, index) else {
             return false;
         };
         let (U::Binary(Binary::FloorDiv), &[range, by]) = (self.g.op(index), self.g.src(index))

@@ -408,19 +408,25 @@ impl Analysis<'_> {
             && !matches!(source.op, Op::Input(_) | Op::Weight(_))
     }
 
-    /// The tensor below a chain of movement ops is a constant.
-    fn is_weight(&self, mut id: TensorId) -> bool {
+    /// The tensor below a chain of movement ops.
+    fn base(&self, mut id: TensorId) -> TensorId {
         while is_movement(&self.graph.tensor(id).op) {
             id = self.graph.tensor(id).src[0];
         }
-        matches!(self.graph.tensor(id).op, Op::Weight(_))
+        id
     }
 
-    /// True when a chain of movement ops starts from a constant of fewer elements than a square of vectors.
-    fn is_tiny(&self, mut id: TensorId) -> bool {
-        while is_movement(&self.graph.tensor(id).op) {
-            id = self.graph.tensor(id).src[0];
-        }
+    fn is_weight(&self, id: TensorId) -> bool {
+        matches!(self.graph.tensor(self.base(id)).op, Op::Weight(_))
+    }
+
+    fn is_image(&self, id: TensorId) -> bool {
+        self.graph.tensor(self.base(id)).channels.is_some()
+    }
+
+    /// True when a chain of movement ops starts from fewer elements than a square of vectors.
+    fn is_tiny(&self, id: TensorId) -> bool {
+        let id = self.base(id);
         let lanes = f64::from(self.facts.lanes(self.graph.tensor(id).dtype.size()));
         self.numel(id) < lanes * lanes
     }

@@ -135,10 +135,11 @@ impl Analysis<'_> {
                     ask(self, n, index, false);
                 }
             }
-            // Beside a weight with whole vectors of columns, whose layout is free, the other factor has no wishes.
+            // Beside a weight, whose layout is free, the other factor has no wishes; but rows beside one without whole vectors of columns have.
             Op::Binary(Binary::Mul) if request.contracting => {
                 for n in 0..2 {
-                    let free = self.is_weight(src[1 - n]) && !self.is_tiny(src[1 - n]);
+                    let narrow = self.is_tiny(src[1 - n]) && !self.is_image(src[n]);
+                    let free = self.is_weight(src[1 - n]) && !narrow;
                     ask(self, n, request.index.clone(), !free);
                 }
             }
