@@ -10,6 +10,7 @@
 //! - a contraction (matmul, convolution) is computed only at the outermost level of a nest, once for
 //!   each element, and only one of them in a nest;
 //! - a reduce that is asked for at an index over another reduce's range is stored;
+//! - a view across which the vectors of a product would lie is stored, and a product that is asked for in pieces of vectors (`columns`);
 //! - scatters are stored.
 //!
 //! So `softmax` is one kernel: its maximum and its sum are asked for at the row only, once each.
