@@ -35,7 +35,16 @@ fn emit(target: &AmdTarget, graph: Graph, dir: &Path) -> PathBuf {
 }
 
 fn call(path: &Path, args: &[&str]) -> Output {
-    Command::new(path).args(args).output().unwrap()
+    // A child that another test is about to start holds what this process has open for writing until it runs.
+    for _ in 0..100 {
+        match Command::new(path).args(args).output() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            result => return result.unwrap(),
+        }
+    }
+    panic!("{} stays busy", path.display());
 }
 
 fn mnist() -> Graph {

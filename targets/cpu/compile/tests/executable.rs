@@ -21,7 +21,16 @@ fn emit(dir: &Path) -> PathBuf {
 }
 
 fn call(exe: &Path, arguments: &[&str]) -> Output {
-    Command::new(exe).args(arguments).output().unwrap()
+    // A child that another test is about to start holds what this process has open for writing until it runs.
+    for _ in 0..100 {
+        match Command::new(exe).args(arguments).output() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            result => return result.unwrap(),
+        }
+    }
+    panic!("{} stays busy", exe.display());
 }
 
 fn text(bytes: &[u8]) -> String {
