@@ -1,6 +1,8 @@
 //! What the whole-compiler tests share: the `tinyc` binary of this profile, run with a time limit, and
 //! the folders that data comes from.
 
+pub mod start;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};

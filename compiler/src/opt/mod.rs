@@ -109,25 +109,15 @@ pub fn optimise_with(
     if let Some(gpu) = &facts.gpu {
         return spread_all(kernel, work, nests, facts, gpu);
     }
-    let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST).filter(|_| {
-        let known = |n: &Nest| {
-            n.order
-                .iter()
-                .all(|&r| work.g.extent(r).is_some_and(|e| e > 0))
-        };
-        nests.iter().all(known)
-    });
+    let shared = choose_rows(kernel, rows::room(facts) / rows::LEAST)
+        .filter(|_| nests.iter().all(|nest| runs(&work, nest)));
     if let Some(rows) = shared {
         let groups = rows::tile(&mut work, nests, &rows, facts);
         return finish_groups(kernel, work, &groups);
     }
     let mut groups: Vec<join::Group> = Vec::new();
     for nest in nests {
-        if nest
-            .order
-            .iter()
-            .any(|&r| work.g.extent(r).is_none_or(|e| e < 1))
-        {
+        if !runs(&work, &nest) {
             groups.push(join::Group {
                 depth: nest.order.len(),
                 nests: vec![nest],
@@ -156,6 +146,12 @@ pub fn optimise_with(
     finish_groups(kernel, work, &groups)
 }
 
+/// True when every loop of a nest is known to run at least once: what is tiled.
+fn runs(work: &Work<'_>, nest: &Nest) -> bool {
+    let mut extents = nest.order.iter().map(|&r| work.g.extent(r));
+    extents.all(|extent| extent.is_some_and(|e| e > 0))
+}
+
 /// Every nest over work-groups of threads.
 fn spread_all(
     kernel: &Kernel,
@@ -165,11 +161,7 @@ fn spread_all(
     gpu: &crate::target::Gpu,
 ) -> Result<(Kernel, Vec<Opt>)> {
     for nest in &mut nests {
-        if nest
-            .order
-            .iter()
-            .all(|&r| work.g.extent(r).is_some_and(|e| e > 0))
-        {
+        if runs(&work, nest) {
             workgroups::spread(&mut work, nest, facts, gpu);
         }
     }

@@ -101,6 +101,9 @@ pub fn choose_layout(
             inner.extent = whole_vectors(dims[inner.dim], around, reach, lanes);
             inner.extent = spread_rows(inner.extent, tensor.dtype.size(), facts);
         }
+        if makes_tiles(graph, id) {
+            spread_planes(&mut axes, tensor.dtype.size(), facts);
+        }
     }
     Layout {
         shape: dims.to_vec(),
@@ -134,6 +137,28 @@ fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
         extent + line
     } else {
         extent
+    }
+}
+
+/// True for what a transform makes of an image: element `[a, e]` of every tile lies in a plane of its own.
+fn makes_tiles(graph: &Graph, id: TensorId) -> bool {
+    let mut tensor = graph.tensor(id);
+    while is_movement(&tensor.op) {
+        tensor = graph.tensor(tensor.src[0]);
+    }
+    matches!(tensor.op, Op::Transform { .. })
+}
+
+/// Makes planes such that a tile, which goes into all of them at once, does not fall into one set of a cache: one row more in a plane
+/// of a multiple of 2 KiB.
+fn spread_planes(axes: &mut [LayoutAxis], size: usize, facts: &Facts) {
+    let wide: Vec<usize> = (0..axes.len()).filter(|&n| axes[n].extent > 1).collect();
+    let &[.., _, row, column] = &wide[..] else {
+        return;
+    };
+    axes[column].extent = spread_rows(axes[column].extent, size, facts);
+    if axes[row].extent * axes[column].extent * size as i64 % 2048 == 0 {
+        axes[row].extent += 1;
     }
 }
 

@@ -9,11 +9,13 @@
 )]
 
 mod harness;
+#[path = "../../../../tests/src/start.rs"]
+mod start;
 
 use harness::{build, product_of_halves, ready};
 use object::{Object, ObjectSegment};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use tinyc_compiler::graph::Graph;
 use tinyc_compiler::target::{Emit, Target};
 use tinyc_compiler::uop::DType;
@@ -34,19 +36,6 @@ fn emit(target: &AmdTarget, graph: Graph, dir: &Path) -> PathBuf {
     files[0].path.clone()
 }
 
-fn call(path: &Path, args: &[&str]) -> Output {
-    // A child that another test is about to start holds what this process has open for writing until it runs.
-    for _ in 0..100 {
-        match Command::new(path).args(args).output() {
-            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            result => return result.unwrap(),
-        }
-    }
-    panic!("{} stays busy", path.display());
-}
-
 fn mnist() -> Graph {
     tinyc_models::by_name("mnist").unwrap()
 }
@@ -58,7 +47,7 @@ fn an_executable_tells_what_it_is() {
     };
     let dir = tempfile::tempdir().unwrap();
     let path = emit(&target, mnist(), dir.path());
-    let info = call(&path, &["--info"]);
+    let info = start::output(&path, &["--info"]);
     assert!(info.status.success(), "{info:?}");
     let text = String::from_utf8(info.stdout).unwrap();
     for part in [
@@ -69,7 +58,7 @@ fn an_executable_tells_what_it_is() {
     ] {
         assert!(text.contains(part), "no '{part}' in\n{text}");
     }
-    let json = call(&path, &["--info", "--json"]).stdout;
+    let json = start::output(&path, &["--info", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let kernels = json["machine"].as_array().unwrap();
     assert_eq!(kernels.len() as u64, json["kernels"].as_u64().unwrap());
@@ -128,7 +117,7 @@ fn without_a_device_it_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let path = emit(&target, mnist(), dir.path());
     for args in [&["--bench"][..], &["--run", "in.npy", "-o", "out.npy"]] {
-        let out = call(&path, args);
+        let out = start::output(&path, args);
         let message = String::from_utf8(out.stderr).unwrap();
         assert_eq!(out.status.code(), Some(5), "{message}");
         assert!(
@@ -141,9 +130,9 @@ fn without_a_device_it_says_what_to_do() {
         &["--bench", "--threads", "2"],
         &["--what"],
     ] {
-        assert_eq!(call(&path, args).status.code(), Some(2));
+        assert_eq!(start::output(&path, args).status.code(), Some(2));
     }
-    assert_eq!(call(&path, &["--help"]).status.code(), Some(0));
+    assert_eq!(start::output(&path, &["--help"]).status.code(), Some(0));
 }
 
 #[test]
@@ -164,7 +153,7 @@ fn damage_is_found() {
         std::fs::write(&path, broken).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&path, mode).unwrap();
-        let out = call(&path, &["--info"]);
+        let out = start::output(&path, &["--info"]);
         let message = String::from_utf8(out.stderr).unwrap();
         assert_eq!(out.status.code(), Some(4), "{message}");
         assert!(message.contains(section.kind.name()), "{message}");

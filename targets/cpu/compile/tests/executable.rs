@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod model;
+#[path = "../../../../tests/src/start.rs"]
+mod start;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use tinyc_compiler::target::{Emit, Target};
 use tinyc_runtime::npy::{Array, HEADER_ROOM, header};
 use tinyc_runtime::zip::{Entry, Writer, members};
@@ -18,19 +20,6 @@ fn emit(dir: &Path) -> PathBuf {
     let files = target.emit(&model::built("m"), Emit::Exe, dir).unwrap();
     assert_eq!(files.len(), 1);
     files[0].path.clone()
-}
-
-fn call(exe: &Path, arguments: &[&str]) -> Output {
-    // A child that another test is about to start holds what this process has open for writing until it runs.
-    for _ in 0..100 {
-        match Command::new(exe).args(arguments).output() {
-            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            result => return result.unwrap(),
-        }
-    }
-    panic!("{} stays busy", exe.display());
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -73,7 +62,7 @@ fn runs_with_npz_and_npy() {
     for input in ["x.npy", "x.npz", "arr.npz"] {
         for threads in ["1", "2", "4"] {
             let out = path("out.npz");
-            let done = call(
+            let done = start::output(
                 &exe,
                 &["--run", &path(input), "-o", &out, "--threads", threads],
             );
@@ -110,7 +99,7 @@ fn without_inputs_and_weights() {
     });
     writer.finish().unwrap();
     std::fs::write(path("none.npz"), empty).unwrap();
-    let done = call(
+    let done = start::output(
         &files[0].path,
         &["--run", &path("none.npz"), "-o", &path("out.npy")],
     );
@@ -139,9 +128,9 @@ fn support_library_is_linked_where_needed() {
         let exe = target.emit(&built, Emit::Exe, dir.path()).unwrap()[0]
             .path
             .clone();
-        let info = text(&call(&exe, &["--info"]).stdout);
+        let info = text(&start::output(&exe, &["--info"]).stdout);
         assert_eq!(info.contains("libgcc"), needed, "{info}");
-        let done = call(&exe, &["--bench", "--seconds", "0.01"]);
+        let done = start::output(&exe, &["--bench", "--seconds", "0.01"]);
         assert!(done.status.success(), "{}", text(&done.stderr));
     }
 }
@@ -176,7 +165,7 @@ fn wrong_inputs_have_messages_and_codes() {
         ("absent", 5, "no such file"),
     ];
     for (file, code, message) in cases {
-        let done = call(&exe, &["--run", &path(file), "-o", &path("out.npz")]);
+        let done = start::output(&exe, &["--run", &path(file), "-o", &path("out.npz")]);
         assert_eq!(
             done.status.code(),
             Some(code),
@@ -197,12 +186,12 @@ fn wrong_inputs_have_messages_and_codes() {
         &["--run", "a"],
     ] {
         assert_eq!(
-            call(&exe, arguments).status.code(),
+            start::output(&exe, arguments).status.code(),
             Some(2),
             "{arguments:?}"
         );
     }
-    assert_eq!(call(&exe, &["--help"]).status.code(), Some(0));
+    assert_eq!(start::output(&exe, &["--help"]).status.code(), Some(0));
 }
 
 #[test]
@@ -210,7 +199,7 @@ fn info_and_bench() {
     let dir = tempfile::tempdir().unwrap();
     let exe = emit(dir.path());
     assert!(std::fs::metadata(&exe).unwrap().len() < 200 << 10);
-    let info = text(&call(&exe, &["--info"]).stdout);
+    let info = text(&start::output(&exe, &["--info"]).stdout);
     for line in [
         "name=m\n",
         "option=precision=f32\n",
@@ -228,14 +217,14 @@ fn info_and_bench() {
             "--threads",
             threads,
         ];
-        let bench = call(&exe, &arguments);
+        let bench = start::output(&exe, &arguments);
         let json = text(&bench.stdout);
         assert!(
             json.starts_with("{\"results\": [{\"name\": \"m\", \"median_ms\": 0."),
             "{json}"
         );
     }
-    let bench = text(&call(&exe, &["--bench", "--seconds", "0.05"]).stdout);
+    let bench = text(&start::output(&exe, &["--bench", "--seconds", "0.05"]).stdout);
     assert!(bench.starts_with("m: median 0."), "{bench}");
 }
 
@@ -309,7 +298,7 @@ fn a_flipped_byte_is_refused_with_the_section() {
         let path = dir.path().join("damaged");
         std::fs::write(&path, &damaged).unwrap();
         std::fs::set_permissions(&path, std::fs::metadata(&exe).unwrap().permissions()).unwrap();
-        let done = call(&path, &["--info"]);
+        let done = start::output(&path, &["--info"]);
         assert_eq!(done.status.code(), Some(4), "{name}");
         assert!(
             text(&done.stderr).contains(&format!("'{name}' is damaged")),
