@@ -79,7 +79,7 @@ fn lanes(work: &Work<'_>, nest: &Nest, facts: &Facts) -> i64 {
 }
 
 /// The loop that is contiguous where it is stored and in most loads, if long enough; else one that is contiguous in all loads of a
-/// reduce, as channels of a block are: what comes out of the reduce is then stored lane by lane.
+/// reduce, as channels of a block are, or takes every second element: what comes out of the reduce is then stored lane by lane.
 fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
     let accesses = work.accesses(nest.store);
     let store = accesses.iter().find(|a| a.store)?;
@@ -112,7 +112,7 @@ fn choose(work: &Work<'_>, nest: &Nest) -> Option<UopId> {
             }
         }
         let stored = work.stride(store, range) == Some(1);
-        let lanes_only = !below.is_empty() && contiguous > 0 && scattered + paired == 0;
+        let lanes_only = !below.is_empty() && contiguous + paired > 0 && scattered == 0;
         // Under a reduce, scattered loads cost their whole extent.
         let slow = scattered > 0 && contiguous + paired == 0 && !reduces.is_empty();
         if !stored && !lanes_only || slow {
