@@ -32,6 +32,7 @@ pub fn choose_layout(
             .product()
     });
     let block = match channels {
+        Some(_) if buffers.planar.contains(&id) => 1,
         Some(c) if dims.len() >= 3 && others > 1 => channel_block(
             dims[c],
             i64::from(facts.channel_block),

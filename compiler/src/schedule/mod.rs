@@ -14,6 +14,7 @@ mod layouts;
 mod merge_rows;
 mod movement;
 mod nests;
+mod planar;
 mod ranges;
 mod split_nests;
 mod store_rows;

@@ -19,6 +19,7 @@ mod columns;
 mod questions;
 
 use super::movement::is_movement;
+use super::planar::planar_images;
 use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
 use crate::graph::{Graph, Op, TensorId};
@@ -51,6 +52,8 @@ pub struct Buffers {
     pub contracted: FxHashSet<TensorId>,
     /// Stored images whose channels are read one by one, by a depthwise convolution.
     pub by_channel: FxHashSet<TensorId>,
+    /// Images that stay planar and their views, see `schedule::planar`.
+    pub planar: FxHashSet<TensorId>,
     /// Elements of a row of a stored tensor, from its first column on, that readers touch who take whole vectors of their own columns.
     pub reach: FxHashMap<TensorId, i64>,
     /// How far along each dimension stored tensors are read, where that is less than all: no more of them is computed.
@@ -116,7 +119,10 @@ pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result
         innermost: FxHashMap::default(),
         contracting_roots: FxHashSet::default(),
         inlined: FxHashMap::default(),
-        out: Buffers::default(),
+        out: Buffers {
+            planar: planar_images(graph, dims, facts),
+            ..Buffers::default()
+        },
     };
     for (n, (_, id)) in graph.outputs.iter().enumerate() {
         let root = Root::Output(n as u32);
@@ -306,6 +312,8 @@ impl Analysis<'_> {
             Op::Pad { .. } if !self.pad_needs_buffer(id) => return false,
             // A rearranged window or repetition: what it repeats is stored, not the repetition.
             _ if is_movement(&tensor.op) && self.repeats(id) => return false,
+            // A view of a planar image: what is stored is the image.
+            Op::Reshape | Op::Permute(_) if self.out.planar.contains(&id) => return false,
             // An image made flat: stored as the image that it is, in blocks of channels, which readers take apart.
             Op::Reshape if self.flattens(id) => return false,
             _ => {}
