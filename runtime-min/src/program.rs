@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program  0 arena bytes u64, 8 operations u64, 16 launches, 20 arguments, 24 places, 28 kernels (u32)
-//!          32 launches: kernel, first argument, arguments, flags (u32 each)
+//!          32 launches: kernel, first argument, arguments, flags and the place of a choice (u32 each)
 //!          then arguments: place u32
 //!          then places: offset u64, bytes u64, base u32, 0 u32
 //! tensors  0 inputs u32, 4 outputs u32, then for each: element type u32, bytes of name u32, rank u32,
@@ -27,6 +27,12 @@ pub const HEADER_BYTES: usize = 32;
 pub const PARALLEL: u32 = 1;
 /// Flag of a launch: all workers wait for each other after it.
 pub const BARRIER: u32 = 2;
+/// Flag of a launch: it is only needed when the truth value at a place is the one [`WANTED`] tells.
+pub const CONDITIONAL: u32 = 4;
+/// Flag of a launch that is [`CONDITIONAL`]: needed when the value is true; otherwise when it is false.
+pub const WANTED: u32 = 8;
+/// The place of that value is the rest of the flags.
+pub const CHOICE_SHIFT: u32 = 4;
 /// More arguments than this in one launch are refused, so that devices can hold them on the stack.
 pub const MAX_ARGUMENTS: u32 = 1024;
 /// Largest rank of a tensor.
@@ -68,6 +74,11 @@ impl Launch {
     /// All workers wait for each other afterwards.
     pub fn barrier(&self) -> bool {
         self.flags & BARRIER != 0
+    }
+    /// Number of the place of a truth value (one byte), and what it must be for the launch to be needed.
+    fn choice(&self) -> Option<(u32, bool)> {
+        let conditional = self.flags & CONDITIONAL != 0;
+        conditional.then_some((self.flags >> CHOICE_SHIFT, self.flags & WANTED != 0))
     }
 }
 
@@ -181,6 +192,9 @@ impl<'a> Program<'a> {
             (launch.kernel < self.kernels && launch.count <= MAX_ARGUMENTS).then_some(())?;
             let end = u64::from(launch.first) + u64::from(launch.count);
             (end <= (self.arguments.len() / ARGUMENT_BYTES) as u64).then_some(())?;
+            if let Some((place, _)) = launch.choice() {
+                (self.place(place)?.bytes > 0).then_some(())?;
+            }
         }
         let places = (self.places.len() / PLACE_BYTES) as u32;
         for argument in self.arguments.as_chunks::<4>().0 {
@@ -245,6 +259,12 @@ impl<'a> Program<'a> {
         let bytes = program.arguments.get(start..).unwrap_or(&[]);
         let list = bytes.as_chunks::<4>().0.iter().take(launch.count as usize);
         list.filter_map(move |a| program.place(u32::from_le_bytes(*a)))
+    }
+
+    /// Where the truth value lies without which a launch is not needed, and what it must be.
+    pub fn condition(&self, launch: &Launch) -> Option<(Place, bool)> {
+        let (place, wanted) = launch.choice()?;
+        Some((self.place(place)?, wanted))
     }
 
     /// Tensor `index`: inputs first.

@@ -121,6 +121,9 @@ pub(super) fn program_text(program: &Program, plan: Option<&Plan>) -> String {
         let name = program.kernels.get(s.kernel).map_or("?", |k| &k.name);
         let args: Vec<_> = s.args.iter().map(|a| a.0.to_string()).collect();
         let _ = write!(out, "step {i} {name}({})", args.join(", "));
+        if let Some((choice, wanted)) = s.condition {
+            let _ = write!(out, " if {} is {wanted}", choice.0);
+        }
         for o in &s.origins {
             let _ = write!(out, " ; {o}");
         }

@@ -382,6 +382,7 @@ mod tests {
                     kernel,
                     args: vec![BufferId(0), BufferId(1)],
                     origins: Vec::new(),
+                    condition: None,
                 })
                 .collect(),
             kernels: layouts

@@ -180,6 +180,7 @@ impl<'a> Trial<'a> {
                 kernel: n,
                 args: vec![source, sum],
                 origins: Vec::new(),
+                condition: None,
             });
             program.kernels.push(renamed(kernel, n));
             let mut list = list.clone();
@@ -190,6 +191,7 @@ impl<'a> Trial<'a> {
             kernel: program.kernels.len(),
             args,
             origins: Vec::new(),
+            condition: None,
         });
         let mut list = candidate.linear.clone();
         list.name = "candidate".into();

@@ -7,12 +7,13 @@ use super::identities::identity_lines;
 use super::launches::{Launches, launches};
 use super::weights::pack_all;
 use crate::diag::{Error, Origin, Result};
-use crate::program::{Built, Io};
+use crate::program::{BufferId, Built, Io};
 use crate::uop::DType;
+use rustc_hash::FxHashMap;
 use std::fmt::Write;
 use tinyc_runtime::bundle::{DIGEST_AT, ENTRY, Kind, MAGIC, VERSION, header_digest};
 use tinyc_runtime::elf;
-use tinyc_runtime::program::{BARRIER, MAX_ARGUMENTS, PARALLEL, TYPES};
+use tinyc_runtime::program::{MAX_ARGUMENTS, TYPES};
 use tinyc_runtime::sha256::Sha256;
 
 /// Alignment of sections.
@@ -162,14 +163,20 @@ fn manifest(built: &Built, provenance: &Provenance) -> String {
     text
 }
 
-/// Estimated operations of one run.
+/// Estimated operations of one run: of the branches of a choice, the one with more.
 fn flops(built: &Built) -> u64 {
-    let kernels = built
-        .program
-        .steps
-        .iter()
-        .filter_map(|s| built.linear.get(s.kernel));
-    kernels.map(|k| k.flops).fold(0, u64::saturating_add)
+    let mut always = 0u64;
+    let mut branches: FxHashMap<BufferId, [u64; 2]> = FxHashMap::default();
+    for step in &built.program.steps {
+        let flops = built.linear.get(step.kernel).map_or(0, |k| k.flops);
+        let sum = match step.condition {
+            Some((choice, wanted)) => &mut branches.entry(choice).or_default()[usize::from(wanted)],
+            None => &mut always,
+        };
+        *sum = sum.saturating_add(flops);
+    }
+    let branches = branches.into_values().map(|[a, b]| a.max(b));
+    branches.fold(always, u64::saturating_add)
 }
 
 fn program(built: &Built, flat: &Launches) -> Vec<u8> {
@@ -184,8 +191,7 @@ fn program(built: &Built, flat: &Launches) -> Vec<u8> {
     ];
     out.extend(counts.iter().flat_map(|&n| (n as u32).to_le_bytes()));
     for s in &flat.steps {
-        let flags = if s.parallel { PARALLEL } else { 0 } | if s.barrier { BARRIER } else { 0 };
-        let words = [s.kernel, s.first, s.count, flags];
+        let words = [s.kernel, s.first, s.count, s.flags()];
         out.extend(words.iter().flat_map(|n| n.to_le_bytes()));
     }
     out.extend(flat.args.iter().flat_map(|n| n.to_le_bytes()));

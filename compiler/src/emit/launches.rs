@@ -9,6 +9,7 @@
 
 use crate::diag::{Error, Result};
 use crate::program::{Built, Place};
+use tinyc_runtime::program::{BARRIER, CHOICE_SHIFT, CONDITIONAL, PARALLEL, WANTED};
 
 /// One launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub struct Launch {
     pub parallel: bool,
     /// All workers must have finished before the next launch starts.
     pub barrier: bool,
+    /// Number of a buffer of one truth value, and what it must be for the launch to be needed.
+    pub condition: Option<(u32, bool)>,
+}
+
+impl Launch {
+    /// The flags of a launch as replay loops read them (`tinyc_runtime::program`).
+    pub fn flags(&self) -> u32 {
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        let condition = self.condition.map_or(0, |(buffer, wanted)| {
+            CONDITIONAL | flag(wanted, WANTED) | buffer << CHOICE_SHIFT
+        });
+        flag(self.parallel, PARALLEL) | flag(self.barrier, BARRIER) | condition
+    }
 }
 
 /// Where a buffer is. Base 0 is the arena, 1 the weights, then each input, then each output.
@@ -64,7 +78,7 @@ pub fn launches(built: &Built) -> Result<Launches> {
         ..Launches::default()
     };
     let mut used = vec![false; program.buffers.len()];
-    for arg in program.steps.iter().flat_map(|s| &s.args) {
+    for arg in program.steps.iter().flat_map(|s| s.buffers()) {
         let slot = used.get_mut(arg.0 as usize);
         *slot.ok_or_else(|| Error::bug("a step names no buffer"))? = true;
     }
@@ -136,6 +150,7 @@ pub fn launches(built: &Built) -> Result<Launches> {
             count: step.args.len() as u32,
             parallel: kernel.parallel > 1,
             barrier: false,
+            condition: step.condition.map(|(buffer, wanted)| (buffer.0, wanted)),
         });
         flat.max_args = flat.max_args.max(step.args.len());
         flat.args.extend(step.args.iter().map(|b| b.0));
@@ -188,6 +203,7 @@ mod tests {
             kernel,
             args: vec![BufferId(0)],
             origins: Vec::new(),
+            condition: None,
         };
         Built {
             program: Program {

@@ -22,7 +22,7 @@ pub fn plan(program: &Program, facts: &Facts) -> Result<Plan> {
     let align = u64::from(facts.alignment.max(1));
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
     for (step, launch) in program.steps.iter().enumerate() {
-        for arg in &launch.args {
+        for arg in launch.buffers() {
             let life = lives
                 .get_mut(arg.0 as usize)
                 .ok_or_else(|| Error::bug(format!("step {step} uses buffer {}", arg.0)))?;

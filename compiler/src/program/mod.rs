@@ -106,6 +106,16 @@ pub struct Step {
     pub args: Vec<BufferId>,
     /// Model nodes computed by this launch.
     pub origins: Vec<Origin>,
+    /// A buffer of one truth value, and what it must be for the launch to be needed. What the launch would write goes nowhere otherwise,
+    /// so a device may run it all the same.
+    pub condition: Option<(BufferId, bool)>,
+}
+
+impl Step {
+    /// Every buffer that the launch touches.
+    pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        self.args.iter().copied().chain(self.condition.map(|c| c.0))
+    }
 }
 
 /// A model input or output.

@@ -66,6 +66,9 @@ fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(Vec<usize>, 
     let mut writers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
     let mut readers: FxHashMap<BufferId, Vec<usize>> = FxHashMap::default();
     for (n, step) in program.steps.iter().enumerate().filter(|&(n, _)| !gone[n]) {
+        if let Some((choice, _)) = step.condition {
+            readers.entry(choice).or_default().push(n);
+        }
         for (&arg, param) in step.args.iter().zip(&program.kernels[step.kernel].params) {
             match param.access {
                 Access::Read => readers.entry(arg).or_default().push(n),
@@ -104,7 +107,11 @@ fn find(program: &Program, gone: &[bool], facts: &Facts) -> Option<(Vec<usize>, 
                 }
             }
             steps.push(b);
-            if steps.len() != all.len() + 1 || !is_large(program, &steps, between, facts) {
+            let alike = |&s: &usize| program.steps[s].condition == step.condition;
+            if steps.len() != all.len() + 1
+                || !steps.iter().all(alike)
+                || !is_large(program, &steps, between, facts)
+            {
                 continue;
             }
             let merged = merge(program, &steps, &scratch);

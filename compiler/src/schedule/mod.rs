@@ -10,6 +10,7 @@
 //! holds two reduces that depend on `row` only.
 
 mod buffers;
+mod conditions;
 mod layouts;
 mod merge_rows;
 mod movement;
@@ -29,6 +30,7 @@ use crate::program::{
 use crate::target::Facts;
 use crate::uop::{DType, Node, Op as U};
 use buffers::{Buffers, choose_buffers};
+use conditions::{Condition, conditions};
 use nests::Nests;
 use rustc_hash::FxHashMap;
 
@@ -110,7 +112,12 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
     let dims: Vec<Vec<i64>> = (0..graph.tensors.len())
         .map(|n| graph.dims(TensorId(n as u32)))
         .collect::<Result<_>>()?;
-    let buffers = choose_buffers(graph, &dims, facts)?;
+    // Commands for a device are written before anybody knows the choices.
+    let conditions = match facts.gpu {
+        Some(_) => vec![None; graph.tensors.len()],
+        None => conditions(graph, &dims),
+    };
+    let buffers = choose_buffers(graph, &dims, &conditions, facts)?;
     let layouts = buffers
         .stored
         .iter()
@@ -161,13 +168,17 @@ fn schedule_here(graph: &Graph, facts: &Facts, name: &str) -> Result<Program> {
         }
         let mut nests = Nests::new(&scheduler);
         nests.compute(id, target)?;
-        program.add(nests)?;
+        let needed = match target {
+            Slot::Stored(id) => conditions[id.0 as usize],
+            _ => None,
+        };
+        program.add(nests, needed)?;
         if let (Op::Scatter(op), Slot::Stored(_)) = (&graph.tensor(id).op, target)
             && !scheduler.dims(graph.tensor(id).src[2]).contains(&0)
         {
             let mut nests = Nests::new(&scheduler);
             nests.scatter(id, *op)?;
-            program.add(nests)?;
+            program.add(nests, needed)?;
         }
     }
     let mut program = program.finish();
@@ -274,8 +285,8 @@ impl<'a> Assembly<'a> {
         id
     }
 
-    /// Finishes a kernel and adds its launch.
-    fn add(&mut self, nests: Nests<'_>) -> Result<()> {
+    /// Finishes a kernel and adds its launch, which is `needed` under a condition.
+    fn add(&mut self, nests: Nests<'_>, needed: Option<Condition>) -> Result<()> {
         let Nests {
             mut g,
             slots,
@@ -304,6 +315,14 @@ impl<'a> Assembly<'a> {
             })
             .collect();
         let args: Vec<BufferId> = slots.iter().map(|&slot| self.buffer(slot)).collect();
+        let condition = needed.and_then(|c| {
+            let slot = match self.scheduler.graph.tensor(c.choice).op {
+                Op::Input(n) => Slot::Input(n),
+                _ if self.scheduler.buffers.stored.contains(&c.choice) => Slot::Stored(c.choice),
+                _ => return None,
+            };
+            Some((self.buffer(slot), c.wanted))
+        });
         let kernel = self.program.kernels.len();
         let name = kernel_name(kernel, &origins);
         self.program.kernels.push(Kernel {
@@ -317,6 +336,7 @@ impl<'a> Assembly<'a> {
             kernel,
             args,
             origins,
+            condition,
         });
         Ok(())
     }

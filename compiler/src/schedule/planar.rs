@@ -105,8 +105,8 @@ fn below(
             && tensor.src.iter().all(|s| fine[s.0 as usize]);
         if is_image(graph, dims, id) {
             let dims = &dims[n];
-            fine[n] &= !apart.contains(&id)
-                && qualifies(dims[channel(graph, id)], dims[dims.len() - 1]);
+            fine[n] &=
+                !apart.contains(&id) && qualifies(dims[channel(graph, id)], dims[dims.len() - 1]);
         }
         let view = is_movement(&tensor.op) && planar.contains(&tensor.src[0]);
         if fine[n] && (view || is_image(graph, dims, id)) {

@@ -31,6 +31,7 @@ pub fn split_nests(program: &mut Program) {
                 kernel: kernels.len() - 1,
                 args: slots.iter().map(|&slot| step.args[slot as usize]).collect(),
                 origins: step.origins.clone(),
+                condition: step.condition,
             });
         }
     }

@@ -18,6 +18,7 @@
 mod columns;
 mod questions;
 
+use super::conditions::Condition;
 use super::movement::is_movement;
 use super::planar::planar_images;
 use super::work::{LOAD, STORE, Work, work};
@@ -93,6 +94,10 @@ struct Analysis<'a> {
     contracting_roots: FxHashSet<Root>,
     /// Tensors computed inside each root.
     inlined: FxHashMap<Root, usize>,
+    /// When each tensor is needed.
+    conditions: &'a [Option<Condition>],
+    /// Truth values on which that depends.
+    choices: FxHashSet<TensorId>,
     out: Buffers,
 }
 
@@ -104,7 +109,12 @@ const MAX_REQUESTS: usize = 6;
 const WORTH_CUTTING: f64 = 0.95;
 
 /// Decides for the whole graph. `dims` are the shapes of all tensors.
-pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result<Buffers> {
+pub fn choose_buffers(
+    graph: &Graph,
+    dims: &[Vec<i64>],
+    conditions: &[Option<Condition>],
+    facts: &Facts,
+) -> Result<Buffers> {
     let mut a = Analysis {
         graph,
         facts,
@@ -119,6 +129,8 @@ pub fn choose_buffers(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> Result
         innermost: FxHashMap::default(),
         contracting_roots: FxHashSet::default(),
         inlined: FxHashMap::default(),
+        conditions,
+        choices: conditions.iter().flatten().map(|c| c.choice).collect(),
         out: Buffers {
             planar: planar_images(graph, dims, facts),
             ..Buffers::default()
@@ -229,7 +241,10 @@ impl Analysis<'_> {
         if matches!(op, Op::Input(_) | Op::Weight(_) | Op::Full(_) | Op::Iota) {
             return;
         }
-        if self.should_store(id, &requests) {
+        if self.choices.contains(&id)
+            || self.begins_branch(id, &requests)
+            || self.should_store(id, &requests)
+        {
             self.store(id, &requests);
             let root = Root::Stored(id);
             let index = self.root_index(root, id);
@@ -253,6 +268,17 @@ impl Analysis<'_> {
             }
             self.ask_sources(id, &request);
         }
+    }
+
+    /// True for a product that a kernel asks for which runs whether it is needed or not.
+    fn begins_branch(&self, id: TensorId, requests: &[Request]) -> bool {
+        let needed = self.conditions[id.0 as usize];
+        needed.is_some()
+            && self.work[id.0 as usize].contracts
+            && !matches!(self.graph.tensor(id).op, Op::Expand | Op::Window { .. })
+            && requests
+                .iter()
+                .any(|r| self.conditions[self.root_tensor(r.root).0 as usize] != needed)
     }
 
     /// Notes what the readers of a stored tensor want of it and of its layout.

@@ -11,6 +11,7 @@ use std::fmt::Write;
 use tinyc_compiler::diag::{Origin, Result};
 use tinyc_compiler::emit::{Launches, launches};
 use tinyc_compiler::program::{Built, LinearKernel};
+use tinyc_runtime::program::{BARRIER, CHOICE_SHIFT, CONDITIONAL, PARALLEL, WANTED};
 
 /// Prints one kernel as C.
 pub type Renderer = fn(&LinearKernel) -> Result<String>;
@@ -174,7 +175,15 @@ pub fn prelude(built: &Built) -> String {
 fn tables(built: &Built, flat: &Launches, out: &mut String) -> std::fmt::Result {
     writeln!(out, "#define TINYC_STEPS {}u", flat.steps.len())?;
     writeln!(out, "#define TINYC_MAX_ARGS {}", flat.max_args.max(1))?;
-    writeln!(out, "#define TINYC_PARALLEL 1u\n#define TINYC_BARRIER 2u")?;
+    for (name, value) in [
+        ("PARALLEL", PARALLEL),
+        ("BARRIER", BARRIER),
+        ("CONDITIONAL", CONDITIONAL),
+        ("WANTED", WANTED),
+        ("CHOICE_SHIFT", CHOICE_SHIFT),
+    ] {
+        writeln!(out, "#define TINYC_{name} {value}u")?;
+    }
     writeln!(
         out,
         "struct tinyc_step {{ uint32_t kernel, first, count, flags; }};"
@@ -199,11 +208,11 @@ fn tables(built: &Built, flat: &Launches, out: &mut String) -> std::fmt::Result 
         "    0\n}};\nstatic const struct tinyc_step steps[] = {{"
     )?;
     for step in &flat.steps {
-        let flags = step.parallel as u32 | (step.barrier as u32) << 1;
+        let (kernel, first, count) = (step.kernel, step.first, step.count);
         writeln!(
             out,
-            "    {{ {}, {}, {}, {flags} }},",
-            step.kernel, step.first, step.count
+            "    {{ {kernel}, {first}, {count}, {} }},",
+            step.flags()
         )?;
     }
     writeln!(

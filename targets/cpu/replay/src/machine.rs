@@ -106,6 +106,20 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// False for a launch of a branch that this run does not take.
+    fn is_needed(&self, launch: &Launch) -> bool {
+        let Some((place, wanted)) = self.program.condition(launch) else {
+            return true;
+        };
+        let Some(base) = self.bases.get(place.base as usize) else {
+            return true;
+        };
+        // SAFETY: reading the program checked that the place holds a byte inside its memory. The launch that writes it is an earlier one,
+        // with a barrier since then wherever more than worker 0 asks.
+        let choice = unsafe { base.wrapping_add(place.offset as usize).read() };
+        (choice != 0) == wanted
+    }
+
     /// One launch several times, alone on this thread.
     pub fn repeat(&mut self, launch: usize, times: u32) {
         let Some(launch) = self.program.launches().nth(launch) else {
@@ -193,7 +207,7 @@ impl Device for Worker<'_> {
         launch: &Launch,
         arguments: impl Iterator<Item = Place>,
     ) -> Result<(), Self::Error> {
-        if self.worker != 0 && !launch.parallel() {
+        if self.worker != 0 && !launch.parallel() || !self.machine.is_needed(launch) {
             return Ok(());
         }
         for (pointer, place) in self.pointers.iter_mut().zip(arguments) {

@@ -166,6 +166,15 @@ pub fn run(args: Args) -> Result<Exit> {
         By::Node => nodes::table(&nodes, runs),
         _ => rows::table(&rows, runs),
     })?;
+    let steps = built.program.steps.iter().zip(&seconds);
+    let left_out = steps
+        .filter(|(step, s)| rows::is_left_out(step, **s))
+        .count();
+    if left_out > 0 {
+        output::line(&format!(
+            "{left_out} launches belong to branches that these inputs do not take"
+        ))?;
+    }
     match events {
         Some(Ok(events)) => output::print(&format!("\n{}", events.table(built, &rows)))?,
         Some(Err(why)) => output::line(&format!("no events counted: {why}"))?,

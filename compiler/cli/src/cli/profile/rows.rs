@@ -5,7 +5,7 @@
 use serde::Serialize;
 use std::fmt::Write;
 use tinyc_compiler::diag::Origin;
-use tinyc_compiler::program::Built;
+use tinyc_compiler::program::{Built, Step};
 
 /// Figures of one kernel, or of one launch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,8 +32,13 @@ pub struct Row {
     pub nodes: Vec<String>,
 }
 
+/// True for a launch of a branch that the measured runs do not take.
+pub fn is_left_out(step: &Step, seconds: f64) -> bool {
+    step.condition.is_some() && seconds == 0.0
+}
+
 /// One row a kernel (largest first), or one a launch. `limit` gives the least seconds for operations and bytes of
-/// a launch; bytes that fit the caches are still counted as moved.
+/// a launch; bytes that fit the caches are still counted as moved. Launches that are left out have no row.
 pub fn rows(
     built: &Built,
     seconds: &[f64],
@@ -48,6 +53,9 @@ pub fn rows(
         let Some(kernel) = built.linear.get(step.kernel) else {
             continue;
         };
+        if is_left_out(step, s) {
+            continue;
+        }
         let bytes: f64 = step
             .args
             .iter()

@@ -141,6 +141,7 @@ pub fn built(name: &str) -> Built {
         kernel,
         args: args.iter().map(|&a| BufferId(a)).collect(),
         origins: Vec::new(),
+        condition: None,
     };
     let io = |name: &str, shape: &[i64], buffer: u32| Io {
         name: name.into(),
@@ -201,6 +202,7 @@ pub fn constant(name: &str) -> Built {
         kernel: 0,
         args: vec![BufferId(0)],
         origins: Vec::new(),
+        condition: None,
     }];
     built.program.inputs.clear();
     built.program.outputs = vec![Io {
