@@ -53,6 +53,7 @@ fn model(chip: Chip, groups: u32) -> Option<Model> {
         count: 2,
         parallel: true,
         barrier: true,
+        condition: None,
     };
     let grid = |groups| Grid {
         groups,
