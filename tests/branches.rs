@@ -12,8 +12,19 @@ use tinyc_target_cpu::{CpuTarget, Options as CpuOptions};
 
 const SIZE: i64 = 48;
 
-/// `Where(sum(x) > 0, relu(x a) a, (x b) b)`, and `x b b` itself where `shared`.
-fn network(shared: bool) -> Graph {
+/// What the choice is, and what else looks at a branch.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// `sum(x) > 0`.
+    Sum,
+    /// A second input of the model.
+    Input,
+    /// `sum(x) > 0`; the second branch is an output as well.
+    Shared,
+}
+
+/// `Where(choice, relu(x a) a, (x b) b)`.
+fn network(kind: Kind) -> Graph {
     let mut b = Builder::new("net");
     let x = b.input("x", DType::F32, &[SIZE, SIZE]).expect("input");
     let weight = |b: &mut Builder, name: &str, step: i64| -> TensorId {
@@ -25,7 +36,10 @@ fn network(shared: bool) -> Graph {
     let (first, second) = (weight(&mut b, "a", 7), weight(&mut b, "b", 5));
     let sum = b.reduce(ReduceOp::Sum, x, &[0, 1], false).expect("sum");
     let zero = b.full(DType::F32, &[], 0.0).expect("zero");
-    let positive = b.binary(Binary::Lt, zero, sum).expect("choice");
+    let positive = match kind {
+        Kind::Input => b.input("c", DType::Bool, &[1]).expect("choice"),
+        _ => b.binary(Binary::Lt, zero, sum).expect("choice"),
+    };
     let choice = b.broadcast_to(positive, &[SIZE, SIZE]).expect("all");
     let yes = b.matmul(x, first).expect("product");
     let yes = b.relu(yes).expect("relu");
@@ -34,7 +48,7 @@ fn network(shared: bool) -> Graph {
     let no = b.matmul(no, second).expect("product");
     let y = b.select(choice, yes, no).expect("select");
     b.output("y", y);
-    if shared {
+    if kind == Kind::Shared {
         b.output("z", no);
     }
     b.finish()
@@ -50,10 +64,14 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-fn expected(graph: &Graph, values: &[f32]) -> Vec<f64> {
+/// What the definition gives; `positive` is the second input of models that have one.
+fn expected(graph: &Graph, values: &[f32], positive: bool) -> Vec<f64> {
     let numbers = values.iter().map(|&x| x.into()).collect();
-    let value = Value::floats(DType::F32, &[SIZE, SIZE], numbers);
-    evaluate(graph, &[value]).expect("interpreted")[0].to_f64()
+    let mut inputs = vec![Value::floats(DType::F32, &[SIZE, SIZE], numbers)];
+    if graph.inputs.len() > 1 {
+        inputs.push(Value::ints(DType::Bool, &[1], vec![positive.into()]));
+    }
+    evaluate(graph, &inputs).expect("interpreted")[0].to_f64()
 }
 
 fn assert_close(got: &[u8], want: &[f64]) {
@@ -83,45 +101,55 @@ fn launches(built: &Built, wanted: bool) -> Vec<usize> {
 
 #[test]
 fn the_other_branch_is_left_out() {
-    let graph = network(false);
-    let (target, built) = built(&graph);
-    let sides = [launches(&built, false), launches(&built, true)];
-    assert!(sides.iter().all(|s| s.len() == 2), "{sides:?}");
-    for threads in [1, 2] {
-        let mut session = target.load(&built, threads).expect("loads");
-        let mut out = vec![0u8; (SIZE * SIZE * 4) as usize];
-        for sign in [1.0, -1.0, 1.0] {
-            let values = input(sign);
-            let x = bytes(&values);
-            session.run(&[&x], &mut [&mut out]).expect("runs");
-            assert_close(&out, &expected(&graph, &values));
-            let seconds = session.profile(&[&x], &mut [&mut out]).expect("times");
-            let taken = usize::from(sign > 0.0);
-            assert!(sides[1 - taken].iter().all(|&n| seconds[n] == 0.0));
-            assert!(sides[taken].iter().all(|&n| seconds[n] > 0.0));
+    for kind in [Kind::Sum, Kind::Input] {
+        let graph = network(kind);
+        let (target, built) = built(&graph);
+        let sides = [launches(&built, false), launches(&built, true)];
+        assert!(sides.iter().all(|s| s.len() == 2), "{sides:?}");
+        for threads in [1, 2] {
+            let mut session = target.load(&built, threads).expect("loads");
+            let mut out = vec![0u8; (SIZE * SIZE * 4) as usize];
+            for sign in [1.0, -1.0, 1.0] {
+                let values = input(sign);
+                let (x, choice) = (bytes(&values), [u8::from(sign > 0.0)]);
+                let inputs = &[&x[..], &choice][..graph.inputs.len()];
+                session.run(inputs, &mut [&mut out]).expect("runs");
+                assert_close(&out, &expected(&graph, &values, sign > 0.0));
+                let seconds = session.profile(inputs, &mut [&mut out]).expect("times");
+                let taken = usize::from(sign > 0.0);
+                assert!(sides[1 - taken].iter().all(|&n| seconds[n] == 0.0));
+                assert!(sides[taken].iter().all(|&n| seconds[n] > 0.0));
+            }
         }
-        // What an earlier run left in the buffers of a branch goes nowhere.
-        let mut worst = input(-1.0);
-        worst[5] = f32::NEG_INFINITY;
-        let x = bytes(&worst);
-        session.run(&[&x], &mut [&mut out]).expect("runs");
-        let values = input(1.0);
-        let x = bytes(&values);
-        session.run(&[&x], &mut [&mut out]).expect("runs");
-        assert_close(&out, &expected(&graph, &values));
     }
 }
 
 #[test]
+fn what_a_branch_left_behind_goes_nowhere() {
+    let graph = network(Kind::Sum);
+    let (target, built) = built(&graph);
+    let mut session = target.load(&built, 1).expect("loads");
+    let mut out = vec![0u8; (SIZE * SIZE * 4) as usize];
+    let mut worst = input(-1.0);
+    worst[5] = f32::NEG_INFINITY;
+    let x = bytes(&worst);
+    session.run(&[&x], &mut [&mut out]).expect("runs");
+    let values = input(1.0);
+    let x = bytes(&values);
+    session.run(&[&x], &mut [&mut out]).expect("runs");
+    assert_close(&out, &expected(&graph, &values, true));
+}
+
+#[test]
 fn what_is_used_elsewhere_too_is_always_computed() {
-    let (_, built) = built(&network(true));
+    let (_, built) = built(&network(Kind::Shared));
     assert!(launches(&built, false).is_empty());
     assert_eq!(launches(&built, true).len(), 2);
 }
 
 #[test]
 fn an_executable_takes_one_branch() {
-    let graph = network(false);
+    let graph = network(Kind::Sum);
     let (target, built) = built(&graph);
     let dir = tempfile::tempdir().expect("folder");
     let files = target.emit(&built, Emit::Exe, dir.path()).expect("written");
@@ -140,7 +168,7 @@ fn an_executable_takes_one_branch() {
             assert!(done.status.success(), "{done:?}");
             let file = std::fs::read(&y).expect("result");
             let array = Array::read(&file).expect("array");
-            assert_close(array.data, &expected(&graph, &values));
+            assert_close(array.data, &expected(&graph, &values, sign > 0.0));
         }
     }
 }

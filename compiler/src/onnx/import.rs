@@ -499,6 +499,27 @@ impl<'m> Import<'m> {
         Ok(whole)
     }
 
+    /// Errors found until now.
+    pub(super) fn error_count(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Errors since `before` are of nodes in branches: those that say nothing of what to do get told that one branch goes away when the
+    /// choice is known.
+    pub(super) fn suggest_choice(&mut self, before: usize, choice: TensorId) {
+        let names = self.ancestors(choice);
+        let Some(name) = names.first() else {
+            return;
+        };
+        for error in self.errors.iter_mut().skip(before) {
+            error.help.get_or_insert_with(|| {
+                format!(
+                    "the node is in a branch of an If, of which one is imported when the choice is known: bind it with --const {name}=value.npy"
+                )
+            });
+        }
+    }
+
     /// Remembers that the value of `id` is needed, and says so.
     pub(super) fn needs_value(&mut self, id: TensorId, what: &str) -> Error {
         let names = self.ancestors(id);

@@ -226,6 +226,28 @@ fn damage_is_named() {
 }
 
 #[test]
+fn a_branch_that_does_not_fit_asks_for_the_choice() {
+    let mut m = model();
+    // The choice comes from outside; one branch cannot have its shape.
+    graph(&mut m).initializer.truncate(2);
+    let mut yes = value("yes", &[]);
+    if let Some(TypeProto {
+        value: Some(type_proto::Value::TensorType(t)),
+    }) = &mut yes.r#type
+    {
+        t.elem_type = data_type::BOOL;
+    }
+    graph(&mut m).input.push(yes);
+    assert!(import(&m).is_ok());
+    let other = graph(&mut m).node[3].attribute[1].g.as_mut().unwrap();
+    other.node[0] = node("Add", &["r", "w"], &["b"]);
+    let error = import(&m).unwrap_err();
+    assert_eq!(error.kind, Kind::Model);
+    let help = error.help.unwrap();
+    assert!(help.contains("--const yes=value.npy"), "{help}");
+}
+
+#[test]
 fn all_unsupported_operators_are_listed() {
     let mut m = model();
     let g = graph(&mut m);

@@ -224,6 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn tiles_do_not_fall_into_one_set_of_a_cache() {
+        let facts = Facts {
+            alignment: 64,
+            ..Facts::default()
+        };
+        let spread = |extents: &[i64]| -> Vec<i64> {
+            let axis = |(dim, &extent): (usize, &i64)| LayoutAxis {
+                dim,
+                div: 1,
+                extent,
+            };
+            let mut axes: Vec<LayoutAxis> = extents.iter().enumerate().map(axis).collect();
+            spread_planes(&mut axes, 4, &facts);
+            axes.iter().map(|a| a.extent).collect()
+        };
+        assert_eq!(spread(&[6, 6, 64, 1, 16]), [6, 6, 65, 1, 16]);
+        assert_eq!(spread(&[4, 6, 28, 1, 256]), [4, 6, 28, 1, 272]);
+        assert_eq!(spread(&[6, 6, 196, 1, 64]), [6, 6, 196, 1, 64]);
+        assert_eq!(spread(&[6, 6, 49, 1, 48]), [6, 6, 49, 1, 48]);
+        // One tile: there is nothing to part.
+        assert_eq!(spread(&[6, 6, 1, 1, 512]), [6, 6, 1, 1, 528]);
+    }
+
+    #[test]
     fn rows_are_padded_to_whole_vectors() {
         let rows = |columns, halo, reach| whole_vectors(columns, halo, reach, 16);
         assert_eq!(rows(197, (0, 0), 197), 208);

@@ -180,3 +180,71 @@ fn read_by_channel(graph: &Graph, dims: &[Vec<i64>]) -> FxHashSet<TensorId> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::graph::{Builder, Conv, decompose};
+    use crate::uop::DType;
+
+    /// Channels of the images that stay planar in a chain of convolutions of 3x3 taps, each `(channels, groups)`.
+    fn planar(columns: i64, layers: &[(i64, i64)]) -> Vec<i64> {
+        let mut b = Builder::new("t");
+        let mut x = b.input("x", DType::F32, &[1, 1, 24, columns]).unwrap();
+        let mut below = 1;
+        for &(channels, groups) in layers {
+            let dims = [channels, below / groups, 3, 3];
+            let values = vec![0.5; dims.iter().product::<i64>() as usize];
+            let w = b.floats("w", &dims, &values).unwrap();
+            let conv = Op::Conv(Conv {
+                strides: vec![1, 1],
+                dilations: vec![1, 1],
+                pads: vec![(1, 1); 2],
+                groups,
+            });
+            x = b.push(conv, &[x, w]).unwrap();
+            x = b.relu(x).unwrap();
+            below = channels;
+        }
+        b.output("y", x);
+        let graph = decompose(&b.finish()).unwrap();
+        let all = 0..graph.tensors.len() as u32;
+        let dims: Vec<Vec<i64>> = all
+            .clone()
+            .map(|n| graph.dims(TensorId(n)).unwrap())
+            .collect();
+        let facts = Facts {
+            channel_block: 16,
+            ..Facts::default()
+        };
+        let set = planar_images(&graph, &dims, &facts);
+        let stored = all.filter(|&n| {
+            let id = TensorId(n);
+            set.contains(&id) && matches!(graph.tensor(id).op, Op::Binary(_))
+        });
+        let mut channels: Vec<i64> = stored.map(|n| dims[n as usize][1]).collect();
+        channels.dedup();
+        channels
+    }
+
+    #[test]
+    fn whole_rows_beat_parts_of_blocks() {
+        assert_eq!(planar(32, &[(16, 1), (8, 1), (8, 1)]), [16, 8]);
+        assert_eq!(planar(32, &[(24, 1), (24, 1)]), [24]);
+        // Blocks are whole as well, or rows are not.
+        assert!(planar(32, &[(32, 1), (32, 1)]).is_empty());
+        assert!(planar(18, &[(24, 1), (24, 1)]).is_empty());
+    }
+
+    #[test]
+    fn columns_above_blocks_do_not_lie_side_by_side() {
+        // 80 channels are more than an image may have to be planar: all above them is in blocks.
+        assert!(planar(32, &[(80, 1), (24, 1), (24, 1)]).is_empty());
+    }
+
+    #[test]
+    fn channels_that_are_read_one_by_one_stay_together() {
+        assert!(planar(32, &[(24, 1), (24, 24), (24, 1)]).is_empty());
+    }
+}

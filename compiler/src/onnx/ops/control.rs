@@ -1,8 +1,8 @@
 //! Control flow.
 //!
 //! In: a condition or a trip count and body graphs. Out: what the bodies give. A condition that is known
-//! inlines one branch, and only that one is imported; otherwise both are computed and the result is
-//! selected. Loops whose number of trips is known are unrolled.
+//! inlines one branch, and only that one is imported; otherwise both are imported and the result is
+//! selected (`schedule` leaves out what a run does not take). Loops whose number of trips is known are unrolled.
 //!
 //! Example: `If(sr == 16000)` with `sr` bound to 16000 is its `then_branch`.
 
@@ -61,7 +61,9 @@ fn if_else<'m>(c: &mut Import<'m>, n: &Node<'m>) -> Result<Vec<TensorId>> {
         };
         return Ok(c.body(branch, &[])?.unwrap_or_default());
     }
+    let before = c.error_count();
     let (Some(a), Some(b)) = (c.body(yes, &[])?, c.body(no, &[])?) else {
+        c.suggest_choice(before, condition);
         return Ok(Vec::new());
     };
     if a.len() != b.len() {
