@@ -30,6 +30,9 @@ pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>>
     let lanes = lanes(work, &nest, facts);
     let vector = choose_vector(work, &nest)?;
     let product = find_product(work, &nest, vector)?;
+    if sums_along_lanes(work, &nest, vector, &product, lanes) {
+        return None;
+    }
     let roles = find_roles(work, &nest, &product);
     let blocking = cache::choose(work, &nest, &roles, lanes * PANEL, facts);
     let mut out = Vec::new();
@@ -98,6 +101,45 @@ pub fn tile(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Option<Vec<Nest>>
         out.extend(tile_rows(work, nest, outer, inner, block, facts));
     }
     Some(out)
+}
+
+/// Vector operations that adding up the lanes of one vector takes.
+const ADD_LANES: i64 = 40;
+
+/// True for few columns that do not lie side by side in the result, with terms that do in what is multiplied: a convolution from blocks of
+/// channels to three. Lanes are terms of a sum then, which `vectors` sees to.
+fn sums_along_lanes(
+    work: &Work<'_>,
+    nest: &Nest,
+    vector: UopId,
+    product: &Product,
+    lanes: i64,
+) -> bool {
+    let columns = work.extent(vector);
+    let accesses = work.accesses(nest.store);
+    let beside = accesses
+        .iter()
+        .any(|a| a.store && work.stride(a, vector) == Some(1));
+    if 2 * columns > lanes || beside && columns >= 4 || work.choices.other_vector {
+        return false;
+    }
+    let ranges = &work.g.src(product.reduce)[1..];
+    let terms: i64 = ranges.iter().map(|&r| work.extent(r)).product();
+    let loads = work.accesses(product.rows);
+    let widest = ranges.iter().filter_map(|&r| {
+        let fit = lanes.min(1 << (63 - work.extent(r).max(1).leading_zeros()));
+        let side_by_side = |a: &AccessTo| {
+            !work.params[a.slot as usize].weight && work.lane_stride(a, r, fit) == Some(1)
+        };
+        (fit >= 4 && loads.iter().all(side_by_side)).then_some(fit)
+    });
+    let Some(widest) = widest.max() else {
+        return false;
+    };
+    let along = columns * (terms / widest + ADD_LANES);
+    // Vectors of powers of two, one after the other.
+    let across = i64::from(columns.count_ones()) * terms;
+    along < across
 }
 
 /// Peels and finds the range again on both sides (none when a side is a single element).

@@ -10,6 +10,7 @@ use super::choices::Choices;
 use super::opts::{At, Opt};
 use crate::program::{Kernel, Layout, Param};
 use crate::uop::{
+    gcd,
     Axis, Binary, FreeRanges, Linear, Op, ReduceOp, UopId, Uops, simplify, substitute,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -540,6 +541,19 @@ fn stride_in(g: &Uops, layout: &Layout, index: &[UopId], range: UopId) -> Option
 /// True when what is added to `range` never carries it over a multiple of `block`.
 fn aligned(g: &Uops, form: &Linear, range: UopId, block: i64) -> bool {
     if block == i64::MAX {
+        return true;
+    }
+    // A low digit below multiples of some part of the block: 8 channels of a half of 16.
+    let mut step = gcd(block, form.constant.abs());
+    let mut reach = 0;
+    for &(term, c) in &form.terms {
+        if term == range {
+            reach = c * (g.extent(range).unwrap_or(1) - 1);
+        } else {
+            step = gcd(step, c.abs());
+        }
+    }
+    if (0..step).contains(&reach) {
         return true;
     }
     let low = Linear {

@@ -12,6 +12,9 @@ use crate::uop::{Axis, Op, UopId};
 /// Vectors of a window from which on it is better summed along itself than for every second column at once.
 const LONG_WINDOW: i64 = 4;
 
+/// Sums of lanes that are computed at once: each takes a register.
+const MOST_RESULTS: i64 = 16;
+
 /// Vectorises a nest.
 pub fn vectorise(work: &mut Work<'_>, nest: Nest, facts: &Facts) -> Vec<Nest> {
     let parts = unroll_formulas(work, nest);
@@ -219,9 +222,30 @@ fn unroll_results(work: &mut Work<'_>, nest: &mut Nest) {
         return;
     };
     let extent = work.extent(range);
-    if let Some(by) = [4, 3, 2].into_iter().find(|by| extent % by == 0) {
+    // Few results of the same inputs and other weights: each input is loaded once for all of them.
+    let shared = work.loops(nest).into_iter().find(|&r| {
+        let few = (2..=MOST_RESULTS / 2).contains(&work.extent(r));
+        let other = r != range && work.axis(r) == Axis::Loop;
+        few && other && vectorised.iter().all(|&v| by_weights_only(work, v, r))
+    });
+    let results = shared.map_or(1, |r| work.extent(r));
+    let fits = |by: &i64| extent % by == 0 && by * results <= MOST_RESULTS;
+    if let Some(by) = [4, 3, 2].into_iter().find(fits) {
+        if let Some(shared) = shared {
+            work.set_axis(nest, shared, Axis::Unroll);
+        }
         work.split(nest, range, by, Axis::Unroll);
     }
+}
+
+/// True when a reduce varies with a loop, but only through weights.
+fn by_weights_only(work: &Work<'_>, reduce: UopId, range: UopId) -> bool {
+    let varies = |a: &AccessTo| a.index.iter().any(|&i| work.depends(i, range));
+    let loads = work.accesses(work.g.src(reduce)[0]);
+    work.depends(reduce, range)
+        && loads
+            .iter()
+            .all(|a| work.params[a.slot as usize].weight || !varies(a))
 }
 
 /// Small reduces inside a vector (a pooling window) are unrolled.

@@ -10,7 +10,7 @@ use super::kernel_name;
 use crate::program::rows::choose_rows;
 use crate::program::{Access, BufferId, BufferKind, Kernel, Param, Program};
 use crate::target::Facts;
-use crate::uop::{FreeRanges, Op, UopId, Uops, import, substitute};
+use crate::uop::{Binary, FreeRanges, Op, UopId, Uops, import, substitute};
 use rustc_hash::FxHashMap;
 
 /// Nests that one kernel may have.
@@ -166,7 +166,19 @@ fn fits(kernel: &Kernel, facts: &Facts) -> bool {
         .iter()
         .map(|r| kernel.uops.extent(r[0]).unwrap_or(1))
         .product();
-    shared >= 16 && again(kernel, &rows) <= facts.l2_bytes
+    shared >= 16 && !alternates(kernel, &rows) && again(kernel, &rows) <= facts.l2_bytes
+}
+
+/// True when a shared loop decides between formulas, as the elements of a tile do (Winograd): unrolled, all of them share their parts, and
+/// each block of rows would compute them all for one.
+fn alternates(kernel: &Kernel, rows: &[Vec<UopId>]) -> bool {
+    let g = &kernel.uops;
+    let mut free = FreeRanges::new();
+    g.toposort(&[kernel.sink]).into_iter().any(|id| {
+        matches!(g.op(id), Op::Binary(Binary::Eq))
+            && g.as_int(g.src(id)[1]).is_some()
+            && (free.of(g, g.src(id)[0]).iter()).any(|r| rows.iter().any(|c| c.contains(r)))
+    })
 }
 
 /// Bytes that every block of rows reads again: of what does not depend on the longest shared loop, the part that belongs to one
