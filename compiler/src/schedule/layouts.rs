@@ -37,9 +37,11 @@ pub fn choose_layout(
             dims[c],
             i64::from(facts.channel_block),
             dims.last().copied().unwrap_or(1),
-            dims[c] * 2 <= i64::from(facts.channel_block)
-                && !buffers.by_channel.contains(&id)
-                && comes_from_few(graph, id, facts),
+            match dims[c] * 2 <= i64::from(facts.channel_block) && comes_from_few(graph, id, facts) {
+                true if buffers.by_channel.contains(&id) => Below::Planes,
+                true => Below::Columns,
+                false => Below::Blocks,
+            },
         ),
         _ => 1,
     };
@@ -187,11 +189,27 @@ fn comes_from_few(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
     false
 }
 
-/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of rows that nearly fill their
-/// vectors stay apart too where they are `planar` below already: a block of channels would fill only half of one.
-fn channel_block(channels: i64, widest: i64, row: i64, planar: bool) -> i64 {
+/// What an image of few channels is made of, and read for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Below {
+    /// Blocks of channels: its columns do not lie side by side there.
+    Blocks,
+    /// Planes, for readers that take each channel for itself.
+    Planes,
+    /// Planes.
+    Columns,
+}
+
+/// Channels in one block: the vector width, half of it for few channels, 1 for hardly any. Few channels of long rows stay apart where they
+/// are planar `below` already: a block of channels would fill only half of a vector. Of short rows too, that nearly fill their vectors,
+/// where readers sum over channels.
+fn channel_block(channels: i64, widest: i64, row: i64, below: Below) -> i64 {
     let vectors = (row + widest - 1).div_euclid(widest.max(1));
-    let fills = planar && row * 8 >= vectors * widest * 7 || row >= 4 * widest;
+    let fills = match below {
+        Below::Blocks => false,
+        Below::Planes => row >= 4 * widest,
+        Below::Columns => row >= 4 * widest || row * 8 >= vectors * widest * 7,
+    };
     if widest <= 1 || channels * 2 <= widest && fills {
         return 1;
     }
@@ -210,14 +228,15 @@ mod tests {
 
     #[test]
     fn block_follows_the_channel_count() {
-        let block = |channels, widest, row| channel_block(channels, widest, row, true);
+        let block = |channels, widest, row| channel_block(channels, widest, row, Below::Columns);
         assert_eq!(block(64, 16, 112), 16);
         assert_eq!(block(9, 16, 112), 16);
         assert_eq!(block(8, 16, 28), 1);
         assert_eq!(block(8, 16, 14), 1);
         assert_eq!(block(8, 16, 20), 8);
-        assert_eq!(channel_block(8, 16, 28, false), 8);
-        assert_eq!(channel_block(8, 16, 112, false), 1);
+        assert_eq!(channel_block(8, 16, 28, Below::Planes), 8);
+        assert_eq!(channel_block(8, 16, 112, Below::Planes), 1);
+        assert_eq!(channel_block(8, 16, 112, Below::Blocks), 8);
         assert_eq!(block(5, 16, 7), 8);
         assert_eq!(block(3, 16, 28), 1);
         assert_eq!(block(64, 1, 112), 1);

@@ -340,6 +340,8 @@ impl Analysis<'_> {
             _ if is_movement(&tensor.op) && self.repeats(id) => return false,
             // A view of a planar image: what is stored is the image.
             Op::Reshape | Op::Permute(_) if self.out.planar.contains(&id) => return false,
+            // A view whose rows of channels are no whole vectors: stored as the image in blocks, which are.
+            Op::Reshape | Op::Permute(_) if self.parts_vectors(id) => return false,
             // An image made flat: stored as the image that it is, in blocks of channels, which readers take apart.
             Op::Reshape if self.flattens(id) => return false,
             _ => {}
@@ -441,6 +443,19 @@ impl Analysis<'_> {
             && source.channels.is_some()
             && !is_movement(&source.op)
             && !matches!(source.op, Op::Input(_) | Op::Weight(_))
+    }
+
+    /// True for a view of an image whose last channels take several vectors: 12 are 8 and 4.
+    fn parts_vectors(&self, id: TensorId) -> bool {
+        let base = self.base(id);
+        let source = self.graph.tensor(base);
+        let lanes = i64::from(self.facts.channel_block);
+        let channels = source
+            .channels
+            .and_then(|c| self.dims[base.0 as usize].get(usize::from(c)).copied());
+        self.facts.gpu.is_none()
+            && !matches!(source.op, Op::Input(_) | Op::Weight(_))
+            && channels.is_some_and(|c| lanes > 1 && (c % lanes).count_ones() > 1)
     }
 
     /// The tensor below a chain of movement ops.
