@@ -4,7 +4,7 @@ use tinyc_compiler::driver::{Options, Silent, compile};
 use tinyc_compiler::graph::interp::{Value, evaluate};
 use tinyc_compiler::graph::{Builder, Conv, Graph, Op};
 use tinyc_compiler::target::Target;
-use tinyc_compiler::uop::DType;
+use tinyc_compiler::uop::{Binary, DType};
 use tinyc_target_cpu::{CpuTarget, Options as CpuOptions};
 
 fn noise(count: i64, seed: u64) -> Vec<f32> {
@@ -112,6 +112,12 @@ fn run(graph: &Graph, cpu: &str) -> (usize, f64) {
         whole += want * want;
     }
     assert!(whole > 0.0);
+    // All elements of a tile share their parts: no kernel asks which of them it computes.
+    for kernel in &compiled.built.linear {
+        let mut ops = kernel.list.iter().map(|&id| kernel.uops.op(id));
+        let asks = ops.any(|op| op == tinyc_compiler::uop::Op::Binary(Binary::Eq));
+        assert!(!asks, "{} chooses between formulas", kernel.name);
+    }
     for chosen in &compiled.report.winograd {
         assert!(chosen.error > 0.0 && chosen.error <= 1e-5, "{chosen:?}");
     }
@@ -134,6 +140,14 @@ fn tiles_give_what_the_definition_gives() {
             batch: 2,
             channels: [40, 24],
             size: [13, 18],
+            pads: [(1, 1); 2],
+            around: Around::Residual,
+        },
+        // Tensors between the steps that are larger than what goes in and comes out.
+        Case {
+            batch: 1,
+            channels: [24, 24],
+            size: [64, 64],
             pads: [(1, 1); 2],
             around: Around::Residual,
         },

@@ -10,8 +10,7 @@ use super::choices::Choices;
 use super::opts::{At, Opt};
 use crate::program::{Kernel, Layout, Param};
 use crate::uop::{
-    gcd,
-    Axis, Binary, FreeRanges, Linear, Op, ReduceOp, UopId, Uops, simplify, substitute,
+    Axis, Binary, FreeRanges, Linear, Op, ReduceOp, UopId, Uops, gcd, simplify, substitute,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 

@@ -7,6 +7,7 @@
 
 use super::buffers::Buffers;
 use super::movement::is_movement;
+use super::work::is_contraction;
 use crate::graph::{Graph, Op, TensorId};
 use crate::program::{Layout, LayoutAxis};
 use crate::target::Facts;
@@ -37,11 +38,7 @@ pub fn choose_layout(
             dims[c],
             i64::from(facts.channel_block),
             dims.last().copied().unwrap_or(1),
-            match dims[c] * 2 <= i64::from(facts.channel_block) && comes_from_few(graph, id, facts) {
-                true if buffers.by_channel.contains(&id) => Below::Planes,
-                true => Below::Columns,
-                false => Below::Blocks,
-            },
+            below(graph, id, buffers, facts),
         ),
         _ => 1,
     };
@@ -189,14 +186,53 @@ fn comes_from_few(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
     false
 }
 
+/// True for a sum over images in blocks of channels, and arithmetic on it.
+fn sums_blocks(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
+    let (mut at, mut summed) = (id, false);
+    for _ in 0..FIRST_LAYERS {
+        let Some(&first) = graph.tensor(at).src.first() else {
+            return false;
+        };
+        at = first;
+        let tensor = graph.tensor(at);
+        match tensor.op {
+            Op::Reduce { .. } if summed || !is_contraction(graph, at) => return false,
+            Op::Reduce { .. } => summed = true,
+            // What else moves a sum's elements makes another image of them.
+            Op::Reshape | Op::Unary(_) | Op::Binary(_) | Op::Where => {}
+            _ if !summed => return false,
+            _ => {}
+        }
+        let image = summed && !is_movement(&tensor.op) && !matches!(tensor.op, Op::Reduce { .. });
+        if let (Some(c), true) = (tensor.channels, image) {
+            let dims = tensor.shape.dims().unwrap_or_default();
+            let channels = dims.get(usize::from(c)).copied().unwrap_or(1);
+            let block = i64::from(facts.channel_block);
+            // Few channels lie as what they are made of does; hardly any are planes.
+            return channels * 2 > block || channels * 4 > block && sums_blocks(graph, at, facts);
+        }
+    }
+    false
+}
+
+fn below(graph: &Graph, id: TensorId, buffers: &Buffers, facts: &Facts) -> Below {
+    if sums_blocks(graph, id, facts) {
+        Below::Blocks
+    } else if buffers.by_channel.contains(&id) || !comes_from_few(graph, id, facts) {
+        Below::Planes
+    } else {
+        Below::Columns
+    }
+}
+
 /// What an image of few channels is made of, and read for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Below {
     /// Blocks of channels: its columns do not lie side by side there.
     Blocks,
-    /// Planes, for readers that take each channel for itself.
+    /// Perhaps planes, or read by those that take each channel for itself.
     Planes,
-    /// Planes.
+    /// Planes all the way down.
     Columns,
 }
 
