@@ -6,7 +6,7 @@
 //! contraction reads or writes are padded to whole vectors, so that no tail is left.
 
 use super::buffers::Buffers;
-use super::movement::is_movement;
+use super::movement::{below_views, is_movement};
 use super::work::is_contraction;
 use crate::graph::{Graph, Op, TensorId};
 use crate::program::{Layout, LayoutAxis};
@@ -38,7 +38,10 @@ pub fn choose_layout(
             dims[c],
             i64::from(facts.channel_block),
             dims.last().copied().unwrap_or(1),
-            below(graph, id, buffers, facts),
+            match dims[c] * 2 <= i64::from(facts.channel_block) {
+                true => below(graph, id, buffers, facts),
+                false => Below::Blocks,
+            },
         ),
         _ => 1,
     };
@@ -142,11 +145,8 @@ fn spread_rows(extent: i64, size: usize, facts: &Facts) -> i64 {
 
 /// True for what a transform makes of an image: element `[a, e]` of every tile lies in a plane of its own.
 fn makes_tiles(graph: &Graph, id: TensorId) -> bool {
-    let mut tensor = graph.tensor(id);
-    while is_movement(&tensor.op) {
-        tensor = graph.tensor(tensor.src[0]);
-    }
-    matches!(tensor.op, Op::Transform { .. })
+    let base = graph.tensor(below_views(graph, id));
+    matches!(base.op, Op::Transform { .. })
 }
 
 /// Makes planes such that a tile, which goes into all of them at once, does not fall into one set of a cache: one row more in a plane
@@ -186,8 +186,11 @@ fn comes_from_few(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
     false
 }
 
+/// Sums of few channels over few channels that are followed down.
+const SUMS: usize = 16;
+
 /// True for a sum over images in blocks of channels, and arithmetic on it.
-fn sums_blocks(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
+fn sums_blocks(graph: &Graph, id: TensorId, layers: usize, facts: &Facts) -> bool {
     let (mut at, mut summed) = (id, false);
     for _ in 0..FIRST_LAYERS {
         let Some(&first) = graph.tensor(at).src.first() else {
@@ -209,14 +212,16 @@ fn sums_blocks(graph: &Graph, id: TensorId, facts: &Facts) -> bool {
             let channels = dims.get(usize::from(c)).copied().unwrap_or(1);
             let block = i64::from(facts.channel_block);
             // Few channels lie as what they are made of does; hardly any are planes.
-            return channels * 2 > block || channels * 4 > block && sums_blocks(graph, at, facts);
+            return channels * 2 > block
+                || channels * 4 > block && layers > 0 && sums_blocks(graph, at, layers - 1, facts);
         }
     }
     false
 }
 
+/// What lies below an image of few channels.
 fn below(graph: &Graph, id: TensorId, buffers: &Buffers, facts: &Facts) -> Below {
-    if sums_blocks(graph, id, facts) {
+    if sums_blocks(graph, id, SUMS, facts) {
         Below::Blocks
     } else if buffers.by_channel.contains(&id) || !comes_from_few(graph, id, facts) {
         Below::Planes

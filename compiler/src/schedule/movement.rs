@@ -7,7 +7,7 @@
 //!
 //! Example: `Slice{starts: [2], steps: [3]}` at `[i]` reads `[i*3 + 2]`.
 
-use crate::graph::Op;
+use crate::graph::{Graph, Op, TensorId};
 use crate::uop::{Binary, UopId, Uops, simplify};
 
 /// Where a movement op reads.
@@ -30,6 +30,14 @@ pub fn is_movement(op: &Op) -> bool {
             | Op::Flip(_)
             | Op::Window { .. }
     )
+}
+
+/// The tensor below a chain of movement ops.
+pub fn below_views(graph: &Graph, mut id: TensorId) -> TensorId {
+    while is_movement(&graph.tensor(id).op) {
+        id = graph.tensor(id).src[0];
+    }
+    id
 }
 
 /// The source's index for `index` of the result; `None` when `op` moves nothing.

@@ -8,7 +8,7 @@
 //! Example: in `Conv 1->16`, `Conv 16->8`, `Conv 8->4` on rows of 32 columns all images are planar, for the second and third convolution
 //! then compute whole vectors.
 
-use super::movement::is_movement;
+use super::movement::{below_views, is_movement};
 use super::work::is_contraction;
 use crate::graph::{Graph, Op, TensorId};
 use crate::target::Facts;
@@ -171,11 +171,7 @@ fn read_by_channel(graph: &Graph, dims: &[Vec<i64>]) -> FxHashSet<TensorId> {
             continue;
         }
         for &source in &graph.tensor(factors).src {
-            let mut below = source;
-            while is_movement(&graph.tensor(below).op) {
-                below = graph.tensor(below).src[0];
-            }
-            out.insert(below);
+            out.insert(below_views(graph, source));
         }
     }
     out

@@ -4,7 +4,7 @@
 //! above it were stored, but for what surely will be (inputs, weights, contractions under a reduce).
 //! `buffers` compares it with the price of storing and loading.
 
-use super::movement::is_movement;
+use super::movement::{below_views, is_movement};
 use crate::graph::{Graph, Op, TensorId};
 use crate::uop::{Binary, ReduceOp, Unary};
 
@@ -150,13 +150,10 @@ pub fn is_contraction(graph: &Graph, id: TensorId) -> bool {
     if product.op != Op::Binary(Binary::Mul) {
         return false;
     }
-    let strip = |mut t: TensorId| {
-        while is_movement(&graph.tensor(t).op) {
-            t = graph.tensor(t).src[0];
-        }
-        t
-    };
-    let (a, b) = (strip(product.src[0]), strip(product.src[1]));
+    let (a, b) = (
+        below_views(graph, product.src[0]),
+        below_views(graph, product.src[1]),
+    );
     let number = |t: TensorId| matches!(graph.tensor(t).op, Op::Full(_));
     product.src[0] != product.src[1] && !number(a) && !number(b)
 }

@@ -19,7 +19,7 @@ mod columns;
 mod questions;
 
 use super::conditions::Condition;
-use super::movement::is_movement;
+use super::movement::{below_views, is_movement};
 use super::planar::planar_images;
 use super::work::{LOAD, STORE, Work, work};
 use crate::diag::Result;
@@ -459,11 +459,8 @@ impl Analysis<'_> {
     }
 
     /// The tensor below a chain of movement ops.
-    fn base(&self, mut id: TensorId) -> TensorId {
-        while is_movement(&self.graph.tensor(id).op) {
-            id = self.graph.tensor(id).src[0];
-        }
-        id
+    fn base(&self, id: TensorId) -> TensorId {
+        below_views(self.graph, id)
     }
 
     fn is_weight(&self, id: TensorId) -> bool {
