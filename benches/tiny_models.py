@@ -4,7 +4,7 @@
     python benches/compare.py --seconds 0.05 DIR/*.onnx
 
 Writes one ONNX file each: perceptrons, recurrent networks, convolutions over time and images, the four networks of
-the "tiny" benchmark suites (dscnn, resnet8, mobilenet, autoencoder), small transformers, and a model with two branches.
+the "tiny" benchmark suites (dscnn, resnet8, mobilenet, autoencoder), a small transformer, and a model with two branches.
 Needs: numpy, onnx.
 """
 
@@ -23,7 +23,6 @@ class Net:
         self.name = name
         self.rng = numpy.random.default_rng(0)
         self.nodes, self.weights, self.dims = [], [], {"x": list(shape)}
-        self.outputs = []
 
     def weight(self, *shape):
         fan = max(1, int(numpy.prod(shape[1:])))
@@ -35,12 +34,12 @@ class Net:
         self.weights.append(numpy_helper.from_array(numpy.asarray(values), name))
         return name
 
-    def node(self, op, inputs, dims, outputs=1, **attributes):
-        """Adds a node whose first result (or, with `outputs`, a later one) has shape `dims`; gives its name."""
-        names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, inputs, names, name=f"{op}_{len(self.nodes)}", **attributes))
-        self.dims[names[-1]] = list(dims)
-        return names[-1]
+    def node(self, op, inputs, dims, **attributes):
+        """Adds a node whose first result has shape `dims`; gives the name of that result."""
+        result = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [result], name=f"{op}_{len(self.nodes)}", **attributes))
+        self.dims[result] = list(dims)
+        return result
 
     def act(self, op, x):
         return self.node(op, [x], self.dims[x]) if op else x
@@ -71,10 +70,10 @@ class Net:
         size = [2 * n for n in d[2:]]
         return self.act(act, self.node("ConvTranspose", [x, self.weight(d[1], out, 4, 4), self.weight(out)], [d[0], out] + size, **how))
 
-    def pool(self, x, op="MaxPool"):
+    def pool(self, x):
         d = self.dims[x]
         rank = len(d) - 2
-        return self.node(op, [x], d[:2] + [n // 2 for n in d[2:]], kernel_shape=[2] * rank, strides=[2] * rank)
+        return self.node("MaxPool", [x], d[:2] + [n // 2 for n in d[2:]], kernel_shape=[2] * rank, strides=[2] * rank)
 
     def mean(self, x):
         d = self.dims[x]

@@ -128,7 +128,7 @@ fn whole_vectors(columns: i64, (low, high): (i64, i64), reach: i64, lanes: i64) 
 }
 
 /// The next multiple of `lanes`.
-fn up(n: i64, lanes: i64) -> i64 {
+pub(super) fn up(n: i64, lanes: i64) -> i64 {
     (n + lanes - 1).div_euclid(lanes) * lanes
 }
 

@@ -8,6 +8,7 @@
 //! Example: in `Conv 1->16`, `Conv 16->8`, `Conv 8->4` on rows of 32 columns all images are planar, for the second and third convolution
 //! then compute whole vectors.
 
+use super::layouts::up;
 use super::movement::{below_views, is_movement};
 use super::work::is_contraction;
 use crate::graph::{Graph, Op, TensorId};
@@ -64,11 +65,6 @@ pub fn planar_images(graph: &Graph, dims: &[Vec<i64>], facts: &Facts) -> FxHashS
     best.filter(|(seconds, _)| *seconds < WORTH * time(&plain))
         .map(|b| b.1)
         .unwrap_or_default()
-}
-
-/// The next multiple of `lanes`.
-fn up(n: i64, lanes: i64) -> i64 {
-    (n + lanes - 1).div_euclid(lanes) * lanes
 }
 
 /// Part of the lanes that compute something.
